@@ -1,0 +1,22 @@
+//! For tests only: private servers with the rights of a real site, folders that vanish, waiting for states.
+//!
+//! # Layout
+//! - [`server`]: a NATS server per test
+//! - [`database`]: a database per test, a PostgreSQL per test process
+//! - [`folder`]: a folder per test
+//! - [`wait`]: waiting for a state with a limit
+
+pub mod database;
+pub mod folder;
+pub mod server;
+pub mod wait;
+
+pub use database::TestPostgres;
+pub use folder::TestFolder;
+pub use ordo_contract::right::User;
+pub use ordo_servers::DatabaseRole;
+pub use server::TestNats;
+pub use wait::{wait_for, wait_until};
+
+#[cfg(test)]
+mod tests;
