@@ -100,3 +100,29 @@ pub struct Change {
 pub fn difference(_old: &Workflow, _new: &Workflow) -> Vec<Change> {
     Vec::new()
 }
+
+/// The known word that a misspelt one is most like.
+pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let limit = (word.chars().count() / 3).clamp(1, 3);
+    known.into_iter().map(|k| (distance(word, k), k)).filter(|(d, _)| *d <= limit).min().map(|(_, k)| k)
+}
+
+/// Letters to change, leave out, put in or swap, without regard to case.
+fn distance(a: &str, b: &str) -> usize {
+    let a: Vec<char> = a.chars().take(60).flat_map(char::to_lowercase).collect();
+    let b: Vec<char> = b.chars().take(60).flat_map(char::to_lowercase).collect();
+    let mut rows = vec![vec![0usize; b.len() + 1]; a.len() + 1];
+    for i in 0..=a.len() {
+        for j in 0..=b.len() {
+            rows[i][j] = if i == 0 || j == 0 {
+                i + j
+            } else {
+                let changed = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+                let least = changed.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
+                let swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
+                if swapped { least.min(rows[i - 2][j - 2] + 1) } else { least }
+            };
+        }
+    }
+    rows[a.len()][b.len()]
+}
