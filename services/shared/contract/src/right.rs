@@ -1,0 +1,330 @@
+//! Who may publish and subscribe what: the least that each kind of user needs, computed from `name.rs`.
+//!
+//! The server checks the subjects of what a client publishes and subscribes, never the subject it names for the reply.
+//! A user can thus make the server, or a service, send an answer to a subject that it may not publish itself. Two rules
+//! follow: who has `CONSUMER.CREATE` on a stream is trusted with its contents (a push consumer delivers anywhere), so
+//! agents and people have it nowhere; and readers of the journal accept only messages that carry the header of a commit
+//! ([`COMMIT_HEADER`]), which no answer carries.
+
+use crate::name::{SiteNames, StreamKind, agent_user, inbox_prefix, kv_stream, kv_subject, object_stream, token};
+use std::time::Duration;
+
+/// Marks a message of the journal as written by the append path; its value is the version of the envelope. What lies in
+/// the journal without it is an answer that somebody had sent there (see the module's text) and no fact.
+pub const COMMIT_HEADER: &str = "Ordo-Commit";
+
+/// Whom a credential is for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum User {
+    Controller,
+    Proxy,
+    History,
+    /// By the agent's name, not by instance: twins share it.
+    Agent(String),
+    Person(String),
+}
+
+/// Allowed and denied subjects. Deny wins.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subjects {
+    pub allow: Vec<String>,
+    pub deny: Vec<String>,
+}
+
+/// Leave to answer the reply subjects of received requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Responses {
+    pub max: u32,
+    pub within: Duration,
+}
+
+/// The rights of one user, as they go into its JWT or into a server's configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Permissions {
+    pub publish: Subjects,
+    pub subscribe: Subjects,
+    pub responses: Option<Responses>,
+}
+
+impl User {
+    /// The NATS user name. It is the role token of services in requests, logs, leases and heartbeats, too.
+    pub fn name(&self) -> String {
+        match self {
+            User::Controller => "controller".to_owned(),
+            User::Proxy => "proxy".to_owned(),
+            User::History => "history".to_owned(),
+            User::Agent(name) => agent_user(name),
+            User::Person(name) => token(name),
+        }
+    }
+
+    /// Names that no person may have, because a service or an agent has or will have them.
+    pub fn is_reserved(name: &str) -> bool {
+        const ROLES: [&str; 10] = [
+            "controller",
+            "proxy",
+            "history",
+            "daily-plan",
+            "cleanup",
+            "monitor",
+            "log-notification",
+            "cockpit",
+            "agent",
+            "ordo",
+        ];
+        ROLES.contains(&name) || name.starts_with("agent-")
+    }
+
+    /// The rights of this user on the bus of a site.
+    pub fn permissions(&self, names: &SiteNames) -> Permissions {
+        let mut rights = Rights::new(names, self.name());
+        match self {
+            User::Controller => controller(&mut rights),
+            User::Proxy => proxy(&mut rights),
+            User::History => history(&mut rights),
+            User::Agent(name) => agent(&mut rights, name),
+            User::Person(_) => person(&mut rights),
+        }
+        rights.permissions
+    }
+}
+
+/// Collects rights; each function is one thing that a role does.
+struct Rights<'a> {
+    names: &'a SiteNames,
+    user: String,
+    permissions: Permissions,
+}
+
+impl<'a> Rights<'a> {
+    fn new(names: &'a SiteNames, user: String) -> Self {
+        let mut rights = Self { names, user, permissions: Permissions::default() };
+        let inbox = format!("{}.>", inbox_prefix(&rights.user));
+        rights.subscribe(inbox);
+        rights
+    }
+
+    fn publish(&mut self, subject: impl Into<String>) {
+        self.permissions.publish.allow.push(subject.into());
+    }
+
+    fn deny_publish(&mut self, subject: impl Into<String>) {
+        self.permissions.publish.deny.push(subject.into());
+    }
+
+    fn subscribe(&mut self, subject: impl Into<String>) {
+        self.permissions.subscribe.allow.push(subject.into());
+    }
+
+    fn api(&mut self, rest: impl std::fmt::Display) {
+        self.publish(format!("$JS.API.{rest}"));
+    }
+
+    /// Asks others under its own name.
+    fn ask(&mut self) {
+        let (site, user) = (self.names.site(), token(&self.user));
+        let (request, instance) = (format!("ordo.{site}.request.{user}.>"), format!("ordo.{site}.instance.{user}.>"));
+        self.publish(request);
+        self.publish(instance);
+    }
+
+    /// Answers requests to its role and to its instances, and the discovery of `nats micro`.
+    fn answer(&mut self) {
+        let (site, role) = (self.names.site(), token(&self.user));
+        let subjects = [format!("ordo.{site}.request.*.{role}.>"), format!("ordo.{site}.instance.*.{role}.>")];
+        subjects.into_iter().for_each(|subject| self.subscribe(subject));
+        for verb in ["PING", "INFO", "STATS"] {
+            self.subscribe(format!("$SRV.{verb}"));
+            self.subscribe(format!("$SRV.{verb}.>"));
+        }
+        self.permissions.responses = Some(Responses { max: 16, within: Duration::from_secs(300) });
+    }
+
+    /// Writes its warnings and its heartbeats.
+    fn tell_of_itself(&mut self) {
+        let role = token(&self.user);
+        self.publish(format!("ordo.{}.log.{role}.>", self.names.site()));
+        self.publish(kv_subject(&self.names.instance_bucket(), &format!("{role}.*")));
+    }
+
+    /// Takes and follows the lease of its role.
+    fn lease(&mut self) {
+        let key = kv_subject(&self.names.lease_bucket(), &token(&self.user));
+        self.publish(key);
+        self.watch_bucket(&self.names.lease_bucket());
+    }
+
+    /// Reads single messages and figures of a stream, from its leader.
+    fn look_into(&mut self, stream: &str) {
+        self.api(format_args!("STREAM.INFO.{stream}"));
+        self.api(format_args!("STREAM.MSG.GET.{stream}"));
+        self.api(format_args!("CONSUMER.INFO.{stream}.*"));
+    }
+
+    /// Reads a stream by a consumer of its own, which others cannot disturb and with which it cannot disturb others'.
+    fn follow(&mut self, stream: &str) {
+        self.look_into(stream);
+        self.api(format_args!("CONSUMER.CREATE.{stream}.*.>"));
+        self.api(format_args!("CONSUMER.MSG.NEXT.{stream}.*"));
+        for (_, durable) in self.names.service_consumers() {
+            for verb in ["CONSUMER.CREATE", "CONSUMER.MSG.NEXT"] {
+                let denied = format!("$JS.API.{verb}.{stream}.{}", durable.name);
+                self.deny_publish(format!("{denied}.>"));
+                if !self.permissions.publish.allow.contains(&denied) {
+                    self.deny_publish(denied);
+                }
+            }
+        }
+    }
+
+    fn watch_bucket(&mut self, bucket: &str) {
+        self.follow(&kv_stream(bucket));
+    }
+
+    /// Pulls from a durable that somebody else created. Before `follow` on the same stream.
+    fn pull(&mut self, stream: &str, durable: &str) {
+        self.api(format_args!("CONSUMER.MSG.NEXT.{stream}.{durable}"));
+        self.api(format_args!("CONSUMER.INFO.{stream}.{durable}"));
+        self.ack(stream, durable);
+    }
+
+    /// Acknowledges; both forms of the subject, because servers from 2.15 may switch to the second.
+    fn ack(&mut self, stream: &str, durable: &str) {
+        self.publish(format!("$JS.ACK.{stream}.{durable}.>"));
+        self.publish(format!("$JS.ACK.*.*.{stream}.{durable}.>"));
+    }
+
+    fn read_store(&mut self, store: &str) {
+        let stream = object_stream(store);
+        self.api(format_args!("DIRECT.GET.{stream}"));
+        self.api(format_args!("DIRECT.GET.{stream}.>"));
+    }
+
+    fn write_store(&mut self, store: &str) {
+        let stream = object_stream(store);
+        self.read_store(store);
+        self.api(format_args!("STREAM.INFO.{stream}"));
+        self.api(format_args!("STREAM.MSG.GET.{stream}"));
+        self.api(format_args!("STREAM.PURGE.{stream}"));
+        self.publish(format!("$O.{store}.C.>"));
+        self.publish(format!("$O.{store}.M.>"));
+    }
+}
+
+/// The only writer of the journal and of jobs, and the only administrator of the site's streams.
+fn controller(rights: &mut Rights<'_>) {
+    let names = rights.names;
+    let site = names.site();
+    rights.publish(names.journal());
+    rights.publish(format!("ordo.{site}.job.*.start.*"));
+    rights.publish(format!("ordo.{site}.job.*.kill.*"));
+    // A run that nobody claimed yet is killed by claiming it as refused.
+    rights.publish(format!("ordo.{site}.report.*.accepted.*"));
+    rights.publish(format!("$KV.{}.>", names.desired_bucket()));
+    rights.ask();
+    rights.answer();
+    rights.tell_of_itself();
+    let lease = kv_subject(&names.lease_bucket(), "controller");
+    rights.publish(lease);
+    rights.write_store(&names.snapshot_store());
+    rights.read_store(&names.definition_store());
+    rights.api("INFO");
+    rights.api("STREAM.NAMES");
+    rights.api("STREAM.LIST");
+    let streams = StreamKind::ALL.into_iter().map(|kind| names.stream(kind));
+    let buckets = names.buckets();
+    let kv = [&buckets.lease, &buckets.instance, &buckets.desired].map(|bucket| kv_stream(bucket));
+    let stores = [&buckets.snapshot, &buckets.definition].map(|store| object_stream(store));
+    for stream in streams.chain(kv).chain(stores) {
+        for verb in ["CREATE", "UPDATE", "INFO", "PURGE", "MSG.GET"] {
+            rights.api(format_args!("STREAM.{verb}.{stream}"));
+        }
+        for verb in ["CREATE", "INFO", "DELETE", "NAMES", "LIST", "MSG.NEXT"] {
+            rights.api(format_args!("CONSUMER.{verb}.{stream}"));
+            rights.api(format_args!("CONSUMER.{verb}.{stream}.>"));
+        }
+    }
+}
+
+fn proxy(rights: &mut Rights<'_>) {
+    let names = rights.names;
+    rights.publish(names.commands());
+    rights.publish(names.feeds());
+    rights.ask();
+    rights.answer();
+    rights.tell_of_itself();
+    rights.lease();
+    rights.pull(&names.stream(StreamKind::Journal), "proxy");
+    rights.follow(&names.stream(StreamKind::Journal));
+    rights.follow(&names.stream(StreamKind::Output));
+    rights.watch_bucket(&names.instance_bucket());
+    rights.read_store(&names.snapshot_store());
+    rights.write_store(&names.definition_store());
+}
+
+fn history(rights: &mut Rights<'_>) {
+    let names = rights.names;
+    rights.ask();
+    rights.answer();
+    rights.tell_of_itself();
+    rights.lease();
+    rights.pull(&names.stream(StreamKind::Journal), "history");
+    rights.pull(&names.stream(StreamKind::Output), "history-output");
+    // Its position may lie before what its durable acknowledged: a restored database reads the journal again.
+    rights.follow(&names.stream(StreamKind::Journal));
+    rights.follow(&names.stream(StreamKind::Output));
+    rights.watch_bucket(&names.instance_bucket());
+    rights.read_store(&names.snapshot_store());
+    rights.read_store(&names.definition_store());
+}
+
+fn agent(rights: &mut Rights<'_>, agent: &str) {
+    let names = rights.names;
+    let (site, name) = (names.site(), token(agent));
+    let jobs = names.stream(StreamKind::Jobs);
+    rights.publish(format!("ordo.{site}.report.{name}.>"));
+    rights.publish(format!("ordo.{site}.output.{name}.*"));
+    rights.ask();
+    rights.answer();
+    rights.tell_of_itself();
+    rights.pull(&jobs, &names.starts_consumer(agent));
+    rights.ack(&jobs, &names.kills_consumer(agent));
+    rights.subscribe(names.kill_delivery(agent));
+    // Its own claims, see `bus_config.rs`.
+    let reports = names.stream(StreamKind::Reports);
+    rights.api(format_args!("DIRECT.GET.{reports}.ordo.{site}.report.{name}.accepted.*"));
+    rights.read_store(&names.definition_store());
+}
+
+/// Requests under the own name, the feed, and what the lines of the `nats` CLI read. Nothing that writes a stream.
+fn person(rights: &mut Rights<'_>) {
+    let names = rights.names;
+    rights.ask();
+    // The `nats` CLI cannot be told another inbox by its environment. Services and agents receive elsewhere.
+    rights.subscribe("_INBOX.>");
+    rights.subscribe(names.feeds());
+    for verb in ["PING", "INFO", "STATS"] {
+        rights.publish(format!("$SRV.{verb}"));
+        rights.publish(format!("$SRV.{verb}.>"));
+    }
+    rights.api("INFO");
+    rights.api("STREAM.NAMES");
+    rights.api("STREAM.LIST");
+    let buckets = names.buckets();
+    let kv = [&buckets.lease, &buckets.instance, &buckets.desired].map(|bucket| kv_stream(bucket));
+    let stores = [&buckets.snapshot, &buckets.definition].map(|store| object_stream(store));
+    for bucket in &kv {
+        rights.api(format_args!("STREAM.MSG.GET.{bucket}"));
+        rights.api(format_args!("DIRECT.GET.{bucket}.>"));
+    }
+    for stream in StreamKind::ALL.into_iter().map(|kind| names.stream(kind)).chain(kv).chain(stores) {
+        rights.api(format_args!("STREAM.INFO.{stream}"));
+        rights.api(format_args!("CONSUMER.NAMES.{stream}"));
+        rights.api(format_args!("CONSUMER.LIST.{stream}"));
+        rights.api(format_args!("CONSUMER.INFO.{stream}.*"));
+    }
+}
+
+#[cfg(test)]
+#[path = "right_tests.rs"]
+mod tests;

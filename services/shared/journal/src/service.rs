@@ -1,0 +1,252 @@
+//! Requests and answers: every instance is a NATS micro service, so `nats micro ls` finds it, and every verb an
+//! endpoint. Who asks is known from the subject, because the server lets a user publish only under its own name.
+
+use crate::bus::{Bus, REQUEST};
+use crate::error::{BusError, BusErrorKind};
+use crate::message::Headers;
+use async_nats::service::ServiceExt;
+use async_nats::service::error::Error as ServiceError;
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use ordo_contract::name::RequestSubject;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use thiserror::Error;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+/// Requests that one instance works on at a time; more wait.
+const AT_A_TIME: usize = 64;
+
+/// A request as the handler sees it.
+#[derive(Clone, Debug)]
+pub struct Call {
+    pub user: String,
+    pub role: String,
+    /// Set when this instance was asked, not whoever serves the role.
+    pub instance: Option<String>,
+    pub noun: String,
+    pub verb: String,
+    pub body: Bytes,
+}
+
+/// An error to answer with: HTTP-like code and a text that says what would be right. `body` is JSON for programs.
+#[derive(Clone, Debug, Error)]
+#[error("{text}")]
+pub struct CallError {
+    pub code: u16,
+    pub text: String,
+    pub body: Bytes,
+}
+
+impl CallError {
+    pub fn new(code: u16, text: impl ToString) -> Self {
+        Self { code, text: text.to_string(), body: Bytes::new() }
+    }
+
+    pub fn with_body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+}
+
+/// Answers calls.
+pub type Handler = Arc<dyn Fn(Call) -> BoxFuture<'static, Result<Bytes, CallError>> + Send + Sync>;
+
+/// What an instance offers.
+pub struct ServiceSpec {
+    /// Role, or `agent-<name>`: the NATS user's name.
+    pub role: String,
+    pub instance: String,
+    pub node: String,
+    pub description: String,
+    /// `major.minor.patch`.
+    pub version: String,
+    /// Noun and verb of what whoever serves the role answers (queue group).
+    pub role_endpoints: Vec<(&'static str, &'static str)>,
+    /// Noun and verb of what this instance answers. `instance.ping` is always there.
+    pub instance_endpoints: Vec<(&'static str, &'static str)>,
+}
+
+/// A running micro service. Dropping it stops it.
+pub struct Service {
+    stop: CancellationToken,
+    /// Keeps the discovery subscriptions alive.
+    _service: async_nats::service::Service,
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// What came of a request.
+#[derive(Debug, Error)]
+pub enum RequestError {
+    /// Nobody serves this subject now.
+    #[error("{subject}: nobody answers there")]
+    NoResponders { subject: String },
+    /// Answered with an error.
+    #[error("{}", .0.text)]
+    Refused(CallError),
+    #[error(transparent)]
+    Bus(BusError),
+}
+
+impl Bus {
+    /// Registers this instance as a micro service. `instance.ping` answers from now on: register before taking a
+    /// lease, else the others take this instance for dead.
+    pub async fn serve(&self, spec: ServiceSpec, handler: Handler) -> Result<Service, BusError> {
+        let names = self.names();
+        let metadata = HashMap::from([
+            ("role".to_owned(), spec.role.clone()),
+            ("instance".to_owned(), spec.instance.clone()),
+            ("node".to_owned(), spec.node.clone()),
+            ("site".to_owned(), names.site().to_owned()),
+        ]);
+        let failed = |what: &str, e| {
+            BusError::with(BusErrorKind::Configuration, format_args!("register {what} of {}", spec.role), e)
+        };
+        let attempt = "register a micro service";
+        let (client, name) = (self.client().clone(), names.micro_service(&spec.role));
+        let started = async {
+            let builder = client.service_builder().description(&spec.description).metadata(metadata);
+            builder.start(&name, &spec.version).await.map_err(|e| failed("the service", e))
+        };
+        let service = self.within(REQUEST, attempt, started).await?;
+        let stop = CancellationToken::new();
+        let permits = Arc::new(Semaphore::new(AT_A_TIME));
+        let of_role = spec.role_endpoints.iter().map(|(noun, verb)| {
+            (format!("{noun}-{verb}"), names.request_from_anybody(&spec.role, noun, verb), spec.role.clone())
+        });
+        let ping = ("instance", "ping");
+        let own = spec.instance_endpoints.iter().chain(std::iter::once(&ping)).map(|(noun, verb)| {
+            let subject = names.instance_from_anybody(&spec.role, &spec.instance, noun, verb);
+            (format!("{}-{noun}-{verb}", spec.instance), subject, format!("{}-{}", spec.role, spec.instance))
+        });
+        for (name, subject, group) in of_role.chain(own) {
+            let adding = async {
+                let builder = service.endpoint_builder().name(&name).queue_group(group);
+                builder.add(&subject).await.map_err(|e| failed(&subject, e))
+            };
+            let endpoint = self.within(REQUEST, attempt, adding).await?;
+            let answering = answer_all(self.clone(), endpoint, handler.clone(), permits.clone(), stop.clone());
+            tokio::spawn(answering);
+        }
+        self.round_trip().await?;
+        Ok(Service { stop, _service: service })
+    }
+
+    /// Asks and waits for the answer.
+    pub async fn request(
+        &self,
+        subject: &str,
+        body: impl Into<Bytes>,
+        timeout: Duration,
+    ) -> Result<Bytes, RequestError> {
+        let answer = self.ask(subject, None, body.into(), timeout).await.map_err(|error| match error.kind() {
+            BusErrorKind::NoResponders => RequestError::NoResponders { subject: subject.to_owned() },
+            _ => RequestError::Bus(error),
+        })?;
+        let header = |name: &str| answer.headers.as_ref()?.get(name).map(|v| v.as_str().to_owned());
+        match header("Nats-Service-Error") {
+            Some(text) => {
+                let code = header("Nats-Service-Error-Code").and_then(|code| code.parse().ok()).unwrap_or(500);
+                Err(RequestError::Refused(CallError { code, text, body: answer.payload }))
+            }
+            None => Ok(answer.payload),
+        }
+    }
+
+    /// Asks whether the process of an instance is there: `Ok(true)` it answered, `Ok(false)` nobody listens there any
+    /// more, an error when nothing is known.
+    pub async fn ping(&self, role: &str, instance: &str, timeout: Duration) -> Result<bool, BusError> {
+        let subject = self.names().instance_ping(self.user(), role, instance);
+        match self.request(&subject, Bytes::new(), timeout).await {
+            Ok(_) | Err(RequestError::Refused(_)) => Ok(true),
+            Err(RequestError::NoResponders { .. }) => Ok(false),
+            Err(RequestError::Bus(error)) => Err(error),
+        }
+    }
+}
+
+async fn answer_all(
+    bus: Bus,
+    mut endpoint: async_nats::service::endpoint::Endpoint,
+    handler: Handler,
+    permits: Arc<Semaphore>,
+    stop: CancellationToken,
+) {
+    loop {
+        let request = tokio::select! {
+            () = stop.cancelled() => break,
+            () = bus.closed() => return,
+            request = endpoint.next() => request,
+        };
+        let Some(request) = request else { return };
+        let Some(call) = call_of(&bus, &request) else {
+            let error = ServiceError { status: "not a request of this site".to_owned(), code: 400 };
+            let _ = request.respond(Err(error)).await;
+            continue;
+        };
+        if call.noun == "instance" && call.verb == "ping" {
+            // At once and past the queue: it is how others learn that this process lives.
+            let _ = request.respond(Ok(Bytes::from_static(b"{}"))).await;
+            continue;
+        }
+        let Ok(permit) = permits.clone().acquire_owned().await else { return };
+        let (handler, bus) = (handler.clone(), bus.clone());
+        tokio::spawn(async move {
+            answer(&bus, &request, handler(call).await).await;
+            drop(permit);
+        });
+    }
+    let _ = endpoint.stop().await;
+}
+
+fn call_of(bus: &Bus, request: &async_nats::service::Request) -> Option<Call> {
+    let RequestSubject { user, role, instance, noun, verb } =
+        bus.names().parse_request(request.message.subject.as_str())?;
+    Some(Call { user, role, instance, noun, verb, body: request.message.payload.clone() })
+}
+
+async fn answer(bus: &Bus, request: &async_nats::service::Request, outcome: Result<Bytes, CallError>) {
+    let sent = match outcome {
+        Ok(body) => request.respond(Ok(body)).await.map_err(|e| e.to_string()),
+        // The library sends errors without a body; ours have one for programs.
+        Err(error) => match &request.message.reply {
+            Some(reply) => {
+                let headers =
+                    Headers::new().set("Nats-Service-Error", &error.text).set("Nats-Service-Error-Code", error.code);
+                bus.tell(reply.as_str(), headers, error.body).await.map_err(|e| e.to_string())
+            }
+            None => Ok(()),
+        },
+    };
+    if let Err(error) = sent {
+        tracing::debug!(error, subject = %request.message.subject, "answer not sent");
+    }
+}
+
+/// For who has nothing to serve but to be found.
+pub fn no_calls() -> Handler {
+    Arc::new(|call| {
+        Box::pin(async move {
+            Err(CallError::new(404, format!("{} {} is not served here", call.noun, call.verb)))
+        })
+    })
+}
+
+impl From<RequestError> for BusError {
+    fn from(error: RequestError) -> Self {
+        match error {
+            RequestError::NoResponders { .. } => BusError::new(BusErrorKind::NoResponders, error),
+            RequestError::Refused(_) => BusError::new(BusErrorKind::Rejected, error),
+            RequestError::Bus(error) => error,
+        }
+    }
+}
+
