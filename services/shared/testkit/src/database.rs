@@ -112,7 +112,18 @@ async fn launch(tls: Option<Tls>) -> (PostgresServer, TestFolder) {
     settings.fast = true;
     settings.tls = tls;
     let server = PostgresServer::start(settings).await.unwrap_or_else(|error| panic!("{error}"));
+    migrate(server.url(DatabaseRole::Owner).unwrap_or_else(|error| panic!("{error}"))).await;
     (server, folder)
+}
+
+/// On a thread of its own: the library brings its own runtime.
+async fn migrate(url: String) {
+    let migrated = tokio::task::spawn_blocking(move || ordo_store::migrate(&url, None)).await;
+    match migrated {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => panic!("cannot make the tables: {error}"),
+        Err(error) => panic!("the migration broke off: {error}"),
+    }
 }
 
 async fn make(server: &PostgresServer, database: &str) {

@@ -3,14 +3,17 @@
 //! # Layout
 //! - [`server`]: a NATS server per test
 //! - [`database`]: a database per test, a PostgreSQL per test process
+//! - [`certificate`]: an authority and a server's certificate, for tests of TLS
 //! - [`folder`]: a folder per test
 //! - [`wait`]: waiting for a state with a limit
 
+pub mod certificate;
 pub mod database;
 pub mod folder;
 pub mod server;
 pub mod wait;
 
+pub use certificate::TestCertificates;
 pub use database::TestPostgres;
 pub use folder::TestFolder;
 pub use ordo_contract::right::User;

@@ -1,4 +1,4 @@
-use crate::{DatabaseRole, TestFolder, TestNats, TestPostgres, User, wait_until};
+use crate::{DatabaseRole, TestCertificates, TestFolder, TestNats, TestPostgres, User, wait_until};
 use futures::StreamExt;
 use std::process::Command;
 use std::time::Duration;
@@ -75,7 +75,7 @@ async fn each_test_has_a_database_of_its_own_and_each_role_its_rights() {
     let (one, two) = (TestPostgres::start().await, TestPostgres::start().await);
     assert_ne!(one.database(), two.database());
     let owner = client(&one.url(DatabaseRole::Owner)).await;
-    owner.batch_execute("CREATE TABLE mine (id int); INSERT INTO mine VALUES (1)").await.unwrap();
+    owner.batch_execute("CREATE TABLE mine (id int); INSERT INTO mine VALUES (1); GRANT INSERT ON mine TO ordo_history").await.unwrap();
     let history = client(&one.url(DatabaseRole::History)).await;
     history.batch_execute("INSERT INTO mine VALUES (2)").await.unwrap();
     assert!(history.batch_execute("CREATE TABLE theirs (id int)").await.is_err());
@@ -119,4 +119,17 @@ async fn a_folder_is_gone_with_its_test() {
     std::fs::write(folder.join("file"), "x").unwrap();
     drop(folder);
     assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn servers_speak_tls_and_refuse_who_does_not() {
+    let certificates = TestCertificates::new();
+    let nats = TestNats::start_with_tls(certificates.tls(), certificates.ca()).await;
+    let client = nats.connect(&User::Proxy).await;
+    assert!(client.flush().await.is_ok());
+    let distrusting = async_nats::ConnectOptions::with_credentials_file(nats.creds(&User::Proxy)).await.unwrap();
+    assert!(distrusting.connect(nats.url()).await.is_err());
+    let postgres = TestPostgres::start_with_tls(certificates.tls(), certificates.ca()).await;
+    let plain = postgres.url(DatabaseRole::Read).replace("sslmode=require", "sslmode=disable");
+    assert!(tokio_postgres::connect(&plain, NoTls).await.is_err());
 }

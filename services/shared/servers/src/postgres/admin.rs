@@ -1,5 +1,5 @@
 //! What the administrator does in a running server: roles and databases. Tables belong to `ordo_store`; its migrations
-//! run as [`DatabaseRole::Owner`], and the default rights set here reach whatever they make.
+//! run as [`DatabaseRole::Owner`] and grant the other roles what they need of each table.
 
 use super::{DatabaseRole, PostgresServer};
 use crate::{ServersError, secret};
@@ -33,9 +33,7 @@ pub fn database_statements() -> String {
     format!(
         "REVOKE ALL ON SCHEMA public FROM PUBLIC;\n\
          GRANT ALL ON SCHEMA public TO {owner};\n\
-         GRANT USAGE ON SCHEMA public TO {history};\n\
-         ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {history};\n\
-         ALTER DEFAULT PRIVILEGES FOR ROLE {owner} GRANT USAGE, SELECT ON SEQUENCES TO {history};\n"
+         GRANT USAGE ON SCHEMA public TO {history};\n"
     )
 }
 
