@@ -202,9 +202,7 @@ impl Checker<'_> {
                 _ => Ok(Type::of(*kind, *items)),
             };
         }
-        let step = self.names.steps.iter().find(|(label, _)| label.as_str() == name);
-        let step = step.or_else(|| self.names.steps.iter().find(|(label, _)| label.as_str().replace('-', "_") == name));
-        match step {
+        match self.names.step(name) {
             Some((_, results)) => {
                 let mut fields: BTreeMap<String, Type> =
                     results.iter().map(|(name, kind)| (name.to_string(), Type::of(*kind, None))).collect();
@@ -221,6 +219,10 @@ impl Checker<'_> {
         let steps: Vec<String> = self.names.steps.keys().map(|l| written(l.as_str())).collect();
         let all = parameters.iter().chain(&steps).map(String::as_str).chain(["order", "error"]);
         let message = format!("{name} is not known here: no parameter and no job of that name");
+        if let Some(label) = self.names.elsewhere.iter().find(|l| written(l.as_str()) == name) {
+            let error = wrong(tree, format!("the job {label} has not ended before this step"));
+            return error.help("an expression names jobs that come before it, not beside or after it");
+        }
         let dashed = self.names.steps.keys().find(|l| l.as_str().split('-').next() == Some(name) && l.as_str() != name);
         let help = match (dashed, nearest(name, all)) {
             (Some(label), _) => format!("the job {label} is written {} in expressions", written(label.as_str())),

@@ -77,8 +77,23 @@ pub struct Names {
     pub parameters: BTreeMap<VariableName, (Kind, Option<Kind>)>,
     /// Labels of jobs with their declared results. A label with `-` is named with `_` in its place.
     pub steps: BTreeMap<Label, BTreeMap<VariableName, Kind>>,
+    /// Jobs of the workflow that may not have ended where the expression stands: for a clear message.
+    pub elsewhere: BTreeSet<Label>,
     /// Whether `error` is there: in catch steps and retry conditions.
     pub error: bool,
+}
+
+impl Names {
+    /// The job that a name in an expression means.
+    pub(crate) fn step(&self, name: &str) -> Option<(&Label, &BTreeMap<VariableName, Kind>)> {
+        let written = |(label, _): &(&Label, _)| label.as_str().replace('-', "_") == name;
+        self.steps.get_key_value(name).or_else(|| self.steps.iter().find(written))
+    }
+}
+
+/// The expression of a template that is nothing else.
+pub(crate) fn whole_template(text: &str) -> Option<&str> {
+    template::whole(text)
 }
 
 /// A boolean, or a failure: nothing else counts as true or false.

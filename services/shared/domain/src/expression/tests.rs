@@ -80,6 +80,7 @@ fn names() -> Names {
             (Label::new("publish-web").unwrap(), BTreeMap::new()),
             (Label::new("later").unwrap(), BTreeMap::from([(name("x"), Kind::Number)])),
         ]),
+        elsewhere: BTreeSet::new(),
         error: true,
     }
 }
