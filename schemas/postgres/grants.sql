@@ -1,0 +1,25 @@
+-- Rights of the other roles, as far as they exist. Applied at the end of every migration; says the whole of it each time.
+DO $$
+BEGIN
+    IF EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'ordo_history') THEN
+        REVOKE ALL ON ALL TABLES IN SCHEMA public FROM ordo_history;
+        GRANT USAGE ON SCHEMA public TO ordo_history;
+        GRANT SELECT ON ALL TABLES IN SCHEMA public TO ordo_history;
+        GRANT INSERT ON events, commands TO ordo_history;
+        GRANT INSERT, UPDATE ON site, projections, orders, steps, logs, log_chunks, workflows, locks, agents, agent_instances,
+            controllers TO ordo_history;
+        GRANT EXECUTE ON FUNCTION ordo_create_event_partition(date) TO ordo_history;
+    END IF;
+    IF EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'ordo_read') THEN
+        GRANT USAGE ON SCHEMA public TO ordo_read;
+        GRANT SELECT ON ALL TABLES IN SCHEMA public TO ordo_read;
+        ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO ordo_read;
+    END IF;
+    IF EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'ordo_backup') THEN
+        GRANT USAGE ON SCHEMA public TO ordo_backup;
+        GRANT SELECT ON ALL TABLES IN SCHEMA public TO ordo_backup;
+        GRANT SELECT ON ALL SEQUENCES IN SCHEMA public TO ordo_backup;
+        ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO ordo_backup;
+        ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON SEQUENCES TO ordo_backup;
+    END IF;
+END $$;
