@@ -1,0 +1,63 @@
+//! Definitions by hash: fetched once, kept while they are used. Immutable, so a copy is never out of date.
+
+use crate::answer::Problem;
+use ordo_domain::{ContentHash, Definitions, ctx::LoadedWorkflow, lock::LockDefinition};
+use ordo_journal::Bus;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Kept bodies; a site has far fewer. Above, all are dropped and fetched again when asked for.
+const KEPT: usize = 2_000;
+
+#[derive(Debug, Default)]
+pub struct Bodies {
+    workflows: Mutex<HashMap<ContentHash, Arc<LoadedWorkflow>>>,
+    locks: Mutex<HashMap<ContentHash, LockDefinition>>,
+}
+
+impl Bodies {
+    /// A stored workflow. `None` = nothing is stored under this hash.
+    pub async fn fetch_workflow(&self, bus: &Bus, hash: &ContentHash) -> Result<Option<Arc<LoadedWorkflow>>, Problem> {
+        if let Some(found) = held(&self.workflows).get(hash) {
+            return Ok(Some(found.clone()));
+        }
+        let Some(body) = bus.definitions().get_by_hash(hash.as_str()).await? else { return Ok(None) };
+        let broken = |e: serde_json::Error| Problem::malformed(format!("what is stored as {hash} is no workflow: {e}"));
+        let loaded = Arc::new(LoadedWorkflow::new(serde_json::from_slice(&body).map_err(broken)?));
+        let mut kept = held(&self.workflows);
+        if kept.len() >= KEPT {
+            kept.clear();
+        }
+        kept.insert(hash.clone(), loaded.clone());
+        Ok(Some(loaded))
+    }
+
+    /// A stored lock.
+    pub async fn fetch_lock(&self, bus: &Bus, hash: &ContentHash) -> Result<Option<LockDefinition>, Problem> {
+        if let Some(found) = held(&self.locks).get(hash) {
+            return Ok(Some(found.clone()));
+        }
+        let Some(body) = bus.definitions().get_by_hash(hash.as_str()).await? else { return Ok(None) };
+        let broken = |e: serde_json::Error| Problem::malformed(format!("what is stored as {hash} is no lock: {e}"));
+        let lock: LockDefinition = serde_json::from_slice(&body).map_err(broken)?;
+        let mut kept = held(&self.locks);
+        if kept.len() >= KEPT {
+            kept.clear();
+        }
+        kept.insert(hash.clone(), lock.clone());
+        Ok(Some(lock))
+    }
+}
+
+impl Definitions for Bodies {
+    fn workflow(&self, hash: &ContentHash) -> Option<Arc<LoadedWorkflow>> {
+        held(&self.workflows).get(hash).cloned()
+    }
+    fn lock(&self, hash: &ContentHash) -> Option<LockDefinition> {
+        held(&self.locks).get(hash).cloned()
+    }
+}
+
+fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
