@@ -1,0 +1,225 @@
+//! One running job: its process, its pipes, and how it is being ended.
+
+use super::folder::RunFolder;
+use super::output::{Channel, OutputWriter};
+use super::process_table::{self, Proc};
+use super::protocol::EndFacts;
+use super::spawn::Spawned;
+use super::system::{self, Exit, Used};
+use ordo_domain::run::report::Usage;
+use ordo_domain::{Instant, RunId, Span, limit, run::RunEnd, run::RunFacts};
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+
+/// Reads of one pipe at a time, each of up to 64 KiB, before the others have their turn.
+const READS_A_TURN: usize = 8;
+/// Enough to empty a pipe whose writer has ended: the largest is 1 MiB.
+const READS_AT_THE_END: usize = 64;
+
+/// Why a job is being ended by us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The controller asked.
+    Kill,
+    /// It took too long.
+    Timeout,
+    /// The runner is told to stop.
+    Stop,
+}
+
+pub struct Job {
+    pub run: RunId,
+    pub folder: RunFolder,
+    pub pid: i32,
+    /// None once the process was collected: then its number may belong to anybody.
+    pub handle: Option<OwnedFd>,
+    pub stdout: Option<File>,
+    pub stderr: Option<File>,
+    pub writer: OutputWriter,
+    pub secrets: super::mask::Secrets,
+    pub started_at: Instant,
+    pub timeout_ms: Option<u64>,
+    pub kill_after_ms: u64,
+    pub ending: Option<Ending>,
+    /// When SIGKILL follows SIGTERM.
+    pub kill_at: Option<std::time::Instant>,
+    pub ended: Option<(Exit, Used, Instant)>,
+    /// Till when what it left behind may go on.
+    pub linger_until: Option<std::time::Instant>,
+    /// Frames that the agent was told of.
+    pub told_frames: u32,
+}
+
+impl Job {
+    pub fn new(spawned: Spawned) -> Self {
+        let Spawned { request, folder, secrets, pid, handle, stdout, stderr, at } = spawned;
+        let writer = OutputWriter::new(folder.clone(), secrets.clone(), request.output_bytes);
+        Self {
+            run: request.meta.run,
+            folder,
+            pid,
+            handle: Some(handle),
+            stdout: Some(stdout),
+            stderr: Some(stderr),
+            writer,
+            secrets,
+            started_at: at,
+            timeout_ms: request.timeout_ms,
+            kill_after_ms: request.kill_after_ms,
+            ending: None,
+            kill_at: None,
+            ended: None,
+            linger_until: None,
+            told_frames: 0,
+        }
+    }
+
+    /// Reads what is there of one channel, within bounds. A pipe at its end is closed.
+    pub fn read(&mut self, channel: Channel) {
+        self.read_up_to(channel, READS_A_TURN);
+    }
+
+    fn read_up_to(&mut self, channel: Channel, reads: usize) {
+        let pipe = match channel {
+            Channel::Stdout => &mut self.stdout,
+            Channel::Stderr => &mut self.stderr,
+        };
+        let Some(file) = pipe else { return };
+        for _ in 0..reads {
+            match self.writer.read_from(file, channel, now_ms()) {
+                Ok(0) => {
+                    *pipe = None;
+                    return;
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => {
+                    tracing::warn!(run_id = %self.run, channel = channel.word(), %error, "output of a run cannot be read");
+                    *pipe = None;
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Reads all that its main process can have left in the pipes.
+    pub fn drain(&mut self) {
+        for channel in [Channel::Stdout, Channel::Stderr] {
+            self.read_up_to(channel, READS_AT_THE_END);
+        }
+    }
+
+    /// Sends a signal to the job's process group, as long as its leader was not collected.
+    pub fn signal(&self, signal: i32) {
+        if self.handle.is_some()
+            && let Err(error) = system::signal_group(self.pid, signal)
+        {
+            tracing::warn!(run_id = %self.run, signal, %error, "job cannot be signalled");
+        }
+    }
+
+    /// Collects its main process if it has ended. True if it has.
+    pub fn collect(&mut self) -> bool {
+        if self.ended.is_none() {
+            match system::reap(self.pid) {
+                Ok(None) => return false,
+                Ok(Some((exit, used))) => self.ended = Some((exit, used, system::now())),
+                Err(error) => {
+                    tracing::error!(run_id = %self.run, %error, "ended job cannot be collected");
+                    self.ended = Some((Exit::Signal(libc::SIGKILL), Used::default(), system::now()));
+                }
+            }
+            self.handle = None;
+        }
+        true
+    }
+
+    /// Whether nothing is left of it: nobody writes into its pipes, nobody is in its group.
+    pub fn is_over(&self) -> bool {
+        self.stdout.is_none() && self.stderr.is_none() && !system::group_exists(self.pid)
+    }
+
+    /// Ends what it left in its session or marked with its environment, among the descendants of `runner`.
+    pub fn end_leftovers(&mut self, runner: i32) {
+        for _ in 0..20 {
+            let left = self.leftovers(runner);
+            let living: Vec<&Proc> = left.iter().filter(|process| !process.zombie).collect();
+            if living.is_empty() {
+                break;
+            }
+            living.iter().for_each(|process| process_table::end_quietly(process));
+            // They die at once, but not within the call.
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        self.collect_leftovers(runner);
+        self.drain();
+        (self.stdout, self.stderr) = (None, None);
+    }
+
+    /// Collects what ended and was handed to us, so that its group becomes empty.
+    pub fn collect_leftovers(&self, runner: i32) {
+        // A main process has the number of its session; so this is none.
+        let ours = |p: &Proc| p.zombie && p.parent == runner && p.session == self.pid && p.pid != p.session;
+        for process in process_table::all().values().filter(|process| ours(process)) {
+            let _ = system::reap(process.pid);
+        }
+    }
+
+    fn leftovers(&self, runner: i32) -> Vec<Proc> {
+        let table = process_table::all();
+        let descendants = process_table::with_descendants(&table, |process| process.parent == runner);
+        let is_ours = |process: &Proc| {
+            let in_session = process.session == self.pid && process.pid != self.pid;
+            process.pid != runner && (in_session || process_table::run_of(process.pid).as_ref() == Some(&self.run))
+        };
+        descendants.into_iter().filter(is_ours).collect()
+    }
+
+    /// All that is to be said of it.
+    pub fn end_facts(&mut self) -> EndFacts {
+        let (output, head_frames, omitted) = self.writer.finish(now_ms());
+        let (exit, used, ended_at) = self.ended.unwrap_or((Exit::Signal(libc::SIGKILL), Used::default(), system::now()));
+        let end = match (self.ending, exit) {
+            (Some(Ending::Kill), _) => RunEnd::Killed,
+            (Some(Ending::Timeout), _) => RunEnd::TimedOut { limit: Span::from_millis(self.timeout_ms.unwrap_or_default()) },
+            (Some(Ending::Stop), _) => RunEnd::Lost { reason: "its runner was stopped and ended it".to_owned() },
+            (None, Exit::Code(code)) => RunEnd::Exited { code },
+            (None, Exit::Signal(signal)) => RunEnd::Signalled { signal },
+        };
+        let usage = Usage { cpu_user_ms: used.user_ms, cpu_system_ms: used.system_ms, memory_peak_bytes: used.peak_bytes };
+        let (results, results_error) = match self.read_results() {
+            Ok(results) => (results, None),
+            Err(reason) => (None, Some(reason)),
+        };
+        let facts = RunFacts {
+            end,
+            started_at: Some(self.started_at),
+            ended_at,
+            usage,
+            output,
+            results: std::collections::BTreeMap::new(),
+            results_error: None,
+        };
+        EndFacts { facts, results, results_error, head_frames, omitted }
+    }
+
+    fn read_results(&self) -> Result<Option<String>, String> {
+        let unreadable = |error: io::Error| format!("the results file cannot be read: {error}");
+        let file = match File::open(self.folder.results()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file.map_err(unreadable)?,
+        };
+        let mut text = Vec::new();
+        file.take(limit::RESULTS_BYTES as u64 + 1).read_to_end(&mut text).map_err(unreadable)?;
+        if text.len() > limit::RESULTS_BYTES {
+            return Err(format!("the results file is longer than {} bytes", limit::RESULTS_BYTES));
+        }
+        String::from_utf8(self.secrets.masked(&text)).map(Some).map_err(|_| "the results file is not UTF-8 text".to_owned())
+    }
+}
+
+pub fn now_ms() -> i64 {
+    system::now().timestamp_millis()
+}

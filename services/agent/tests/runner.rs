@@ -1,0 +1,12 @@
+//! The runner as a process, without a bus.
+
+#[path = "runner/harness.rs"]
+mod harness;
+#[path = "runner/ending.rs"]
+mod ending;
+#[path = "runner/output.rs"]
+mod output;
+#[path = "runner/starting.rs"]
+mod starting;
+#[path = "runner/surviving.rs"]
+mod surviving;
