@@ -89,12 +89,15 @@ struct Settling<'a, 'c> {
     events: Vec<Event>,
     bytes: usize,
     waiting: VecDeque<OrderId>,
+    /// Those that may have the turn in a queue now come after all others: what has happened may also end them.
+    next_in_queue: VecDeque<OrderId>,
     known: BTreeSet<OrderId>,
 }
 
 impl<'a, 'c> Settling<'a, 'c> {
     fn new(site: &'a mut Site, ctx: Ctx<'c>) -> Self {
-        Self { site, ctx, events: vec![], bytes: 0, waiting: VecDeque::new(), known: BTreeSet::new() }
+        let (waiting, next_in_queue) = (VecDeque::new(), VecDeque::new());
+        Self { site, ctx, events: vec![], bytes: 0, waiting, next_in_queue, known: BTreeSet::new() }
     }
 
     fn touch(&mut self, order: &OrderId) {
@@ -107,7 +110,7 @@ impl<'a, 'c> Settling<'a, 'c> {
     /// One order after the other, each as far as it goes.
     fn run(mut self) -> Result<Settled, NotApplicable> {
         let mut rest = vec![];
-        while let Some(id) = self.waiting.pop_front() {
+        while let Some(id) = self.waiting.pop_front().or_else(|| self.next_in_queue.pop_front()) {
             self.known.remove(&id);
             if self.bytes >= DECISION_BYTES {
                 rest.push(id);
@@ -132,7 +135,8 @@ impl<'a, 'c> Settling<'a, 'c> {
                 self.apply(event, Some(id))?;
             }
             if self.bytes >= DECISION_BYTES {
-                return Ok(true);
+                let order = self.site.orders.get(id);
+                return Ok(order.is_some_and(|order| !order::next(self.site, order, self.ctx).is_empty()));
             }
         }
         Ok(true)
@@ -152,12 +156,16 @@ impl<'a, 'c> Settling<'a, 'c> {
         if let Event::OrderForked(e) = &event {
             touched.extend(e.children.iter().map(|c| c.order.clone()));
         }
-        for resource in &freed {
-            let queue = self.site.resources.0.get(resource).map(|usage| &usage.queue);
-            touched.extend(queue.and_then(|q| q.first()).map(|(_, _, first)| first.clone()));
-        }
         for order in touched.iter().filter(|order| Some(*order) != turn) {
             self.touch(order);
+        }
+        for resource in &freed {
+            let queue = self.site.resources.0.get(resource).map(|usage| &usage.queue);
+            if let Some((_, _, first)) = queue.and_then(|q| q.first())
+                && self.known.insert(first.clone())
+            {
+                self.next_in_queue.push_back(first.clone());
+            }
         }
         self.bytes += limit::json_bytes(&event);
         self.events.push(event);

@@ -31,6 +31,8 @@ pub mod run;
 pub mod site;
 pub mod span;
 pub(crate) mod step;
+#[cfg(test)]
+mod tests;
 pub mod value;
 pub mod workflow;
 

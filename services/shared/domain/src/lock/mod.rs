@@ -60,3 +60,6 @@ impl From<Resources> for Vec<(Resource, Usage)> {
         resources.0.into_iter().collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

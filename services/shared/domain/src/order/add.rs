@@ -23,7 +23,7 @@ use std::{
 };
 
 /// What an event has besides what the command says: ids, hash, names.
-const EVENT_OVERHEAD: usize = 700;
+const EVENT_OVERHEAD: usize = 550;
 /// What one `${ }` of a default is taken to become.
 const RENDERED: usize = 200;
 

@@ -16,3 +16,6 @@ pub mod wait;
 
 pub use state::{Order, OrderState};
 pub use wait::Wait;
+
+#[cfg(test)]
+mod tests;

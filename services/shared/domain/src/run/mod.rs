@@ -10,3 +10,6 @@ pub mod state;
 pub use report::{Report, RunEnd, RunFacts};
 pub use spec::JobSpec;
 pub use state::{Run, RunState};
+
+#[cfg(test)]
+mod tests;

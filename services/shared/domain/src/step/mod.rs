@@ -114,3 +114,6 @@ fn check_depth(here: &Here) -> Result<(), Failure> {
     let depth = std::iter::successors(Some(here.order), up).take(limit::NESTING + 1).count();
     if depth > limit::NESTING { Err(too_deep()) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -161,3 +161,6 @@ pub enum Action {
     /// Argument list, no shell.
     Command { arguments: Vec<Template> },
 }
+
+#[cfg(test)]
+mod tests;

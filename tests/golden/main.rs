@@ -1,0 +1,9 @@
+//! Files that are reviewed: schemas, samples, transition table, command line output, architecture.
+
+mod cli_error;
+mod cli_file;
+mod cli_help;
+mod cli_view;
+mod transition_events;
+mod transition_samples;
+mod transition_table;
