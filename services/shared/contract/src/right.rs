@@ -1,17 +1,17 @@
 //! Who may publish and subscribe what: the least that each kind of user needs, computed from `name.rs`.
 //!
-//! The server checks the subjects of what a client publishes and subscribes, never the subject it names for the reply.
-//! A user can thus make the server, or a service, send an answer to a subject that it may not publish itself. Two rules
-//! follow: who has `CONSUMER.CREATE` on a stream is trusted with its contents (a push consumer delivers anywhere), so
-//! agents and people have it nowhere; and readers of the journal accept only messages that carry the header of a commit
-//! ([`COMMIT_HEADER`]), which no answer carries.
+//! The server checks the subjects of what a client publishes and subscribes, never the subject that it names for the
+//! reply. A user can thus make the server, or a service, send an answer to a subject that it may not publish itself
+//! (tested on 2.15.1, see `services/adr`). Hence: agents and people live in an account of their own, in which only what
+//! [`exports`] lists can be reached at all; and within that, a message counts only when it carries the subject that it
+//! was meant for ([`ADDRESS_HEADER`]) and no sign of being an answer.
 
 use crate::name::{SiteNames, StreamKind, agent_user, inbox_prefix, kv_stream, kv_subject, object_stream, token};
 use std::time::Duration;
 
-/// Marks a message of the journal as written by the append path; its value is the version of the envelope. What lies in
-/// the journal without it is an answer that somebody had sent there (see the module's text) and no fact.
-pub const COMMIT_HEADER: &str = "Ordo-Commit";
+/// The subject that the sender of a message meant. What lies in a stream without it, or with another, is an answer that
+/// somebody had sent there, and no fact, command, job or report.
+pub const ADDRESS_HEADER: &str = "Ordo-To";
 
 /// Whom a credential is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -200,6 +200,13 @@ impl<'a> Rights<'a> {
         self.api(format_args!("DIRECT.GET.{stream}.>"));
     }
 
+    /// From the leader, which shows whether they are genuine.
+    fn read_snapshots(&mut self) {
+        let store = self.names.snapshot_store();
+        self.read_store(&store);
+        self.api(format_args!("STREAM.MSG.GET.{}", object_stream(&store)));
+    }
+
     fn write_store(&mut self, store: &str) {
         let stream = object_stream(store);
         self.read_store(store);
@@ -220,6 +227,7 @@ fn controller(rights: &mut Rights<'_>) {
     rights.publish(format!("ordo.{site}.job.*.kill.*"));
     // A run that nobody claimed yet is killed by claiming it as refused.
     rights.publish(format!("ordo.{site}.report.*.accepted.*"));
+    rights.api(format_args!("DIRECT.GET.{}.ordo.{site}.report.*.accepted.*", names.stream(StreamKind::Reports)));
     rights.publish(format!("$KV.{}.>", names.desired_bucket()));
     rights.ask();
     rights.answer();
@@ -258,7 +266,7 @@ fn proxy(rights: &mut Rights<'_>) {
     rights.follow(&names.stream(StreamKind::Journal));
     rights.follow(&names.stream(StreamKind::Output));
     rights.watch_bucket(&names.instance_bucket());
-    rights.read_store(&names.snapshot_store());
+    rights.read_snapshots();
     rights.write_store(&names.definition_store());
 }
 
@@ -274,7 +282,7 @@ fn history(rights: &mut Rights<'_>) {
     rights.follow(&names.stream(StreamKind::Journal));
     rights.follow(&names.stream(StreamKind::Output));
     rights.watch_bucket(&names.instance_bucket());
-    rights.read_store(&names.snapshot_store());
+    rights.read_snapshots();
     rights.read_store(&names.definition_store());
 }
 
@@ -315,7 +323,6 @@ fn person(rights: &mut Rights<'_>) {
     let stores = [&buckets.snapshot, &buckets.definition].map(|store| object_stream(store));
     for bucket in &kv {
         rights.api(format_args!("STREAM.MSG.GET.{bucket}"));
-        rights.api(format_args!("DIRECT.GET.{bucket}.>"));
     }
     for stream in StreamKind::ALL.into_iter().map(|kind| names.stream(kind)).chain(kv).chain(stores) {
         rights.api(format_args!("STREAM.INFO.{stream}"));

@@ -10,7 +10,6 @@ use crate::error::{BusError, BusErrorKind};
 use crate::message::{Headers, Message};
 use bytes::Bytes;
 use ordo_contract::name::StreamKind;
-use ordo_contract::right::COMMIT_HEADER;
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::watch;
@@ -219,7 +218,7 @@ impl NatsJournal {
     }
 
     async fn publish(&self, expected_last: u64, payload: Bytes) -> Result<Attempt, AppendError> {
-        let headers = Headers::new().set(COMMIT_HEADER, 1).expecting_sequence(expected_last);
+        let headers = Headers::new().expecting_sequence(expected_last);
         match self.bus.publish_once(&self.subject, headers, payload, self.patience).await {
             Published::Stored { sequence } => Ok(Attempt::Acked { sequence }),
             Published::Conflict => Ok(Attempt::Conflict),
@@ -286,7 +285,7 @@ impl NatsJournal {
 }
 
 fn found(message: &Message) -> Found {
-    if message.header(COMMIT_HEADER).is_some() { Found::Commit(message.payload().clone()) } else { Found::Noise }
+    if message.is_genuine() { Found::Commit(message.payload().clone()) } else { Found::Noise }
 }
 
 impl Journal for NatsJournal {

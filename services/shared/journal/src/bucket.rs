@@ -119,7 +119,7 @@ impl Bucket {
         let prefix = kv_subject(&self.name, "");
         Entry {
             key: message.subject().strip_prefix(&prefix).unwrap_or_default().to_owned(),
-            value: (!is_marker(message)).then(|| message.payload().clone()),
+            value: (!is_marker(message) && message.is_genuine()).then(|| message.payload().clone()),
             revision: message.sequence,
             stored_at: message.stored_at,
         }
@@ -128,8 +128,9 @@ impl Bucket {
 
 /// True for what is left of a key that was deleted or whose time ran out.
 pub(crate) fn is_marker(message: &Message) -> bool {
-    message.header("Nats-Marker-Reason").is_some()
-        || matches!(message.header("KV-Operation"), Some("DEL" | "PURGE"))
+    let says_so = message.header("Nats-Marker-Reason").is_some()
+        || matches!(message.header("KV-Operation"), Some("DEL" | "PURGE"));
+    says_so && !message.is_answer()
 }
 
 /// A follower of keys.

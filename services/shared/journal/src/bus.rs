@@ -7,6 +7,7 @@ use crate::message::{Headers, Message};
 use async_nats::{Client, ConnectOptions, Event, jetstream};
 use bytes::Bytes;
 use ordo_contract::name::{SiteNames, inbox_prefix};
+use ordo_contract::right::ADDRESS_HEADER;
 use serde::de::DeserializeOwned;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,6 +29,8 @@ pub struct BusConfig {
     pub creds: Option<PathBuf>,
     /// CA of the server's certificate, PEM. Set = TLS is required.
     pub ca: Option<PathBuf>,
+    /// Our own certificate and key, PEM, where the server asks for them.
+    pub identity: Option<(PathBuf, PathBuf)>,
     /// Shown in the server's list of connections, e.g. `controller/c1 on node-a`.
     pub name: String,
     pub site: SiteNames,
@@ -271,6 +274,7 @@ impl Bus {
         payload: Bytes,
         limit: Duration,
     ) -> Published {
+        let headers = headers.set(ADDRESS_HEADER, subject);
         let answer = match self.ask(subject, Some(headers), payload, limit).await {
             Ok(answer) => answer,
             Err(error) if error.kind() == BusErrorKind::TooLarge => return Published::TooLarge(error),
@@ -438,6 +442,9 @@ async fn dial(config: &BusConfig, link: watch::Sender<Link>) -> Result<(Client, 
     }
     if let Some(path) = &config.ca {
         options = options.add_root_certificates(path.clone()).require_tls(true);
+    }
+    if let Some((certificate, key)) = &config.identity {
+        options = options.add_client_certificate(certificate.clone(), key.clone());
     }
     let servers: Vec<&str> = config.url.split(',').map(str::trim).filter(|s| !s.is_empty()).collect();
     let client = options.connect(servers).await.map_err(|error| {

@@ -57,13 +57,16 @@ pub struct Durable {
     puller: Option<Puller>,
     /// How many messages we still want.
     wanted: usize,
+    /// Drop what is not genuine. The journal's reader looks for itself, because it accounts for every place.
+    genuine_only: bool,
     failures: u32,
 }
 
 impl Durable {
     /// Uses the durable `name` on `stream`. Makes no request yet.
     pub fn open(bus: &Bus, stream: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { bus: bus.clone(), stream: stream.into(), name: name.into(), puller: None, wanted: 0, failures: 0 }
+        let (stream, name) = (stream.into(), name.into());
+        Self { bus: bus.clone(), stream, name, puller: None, wanted: 0, genuine_only: true, failures: 0 }
     }
 
     /// The starts of an agent.
@@ -117,6 +120,10 @@ impl Durable {
         match pulled {
             Pulled::Message(message) => {
                 self.failures = 0;
+                if self.genuine_only && !message.is_genuine() {
+                    self.put_away(message);
+                    return Ok(None);
+                }
                 self.wanted = self.wanted.saturating_sub(1);
                 Ok(Some(message))
             }
@@ -132,6 +139,14 @@ impl Durable {
             }
             Pulled::Closed => Err(closed(&self.stream)),
         }
+    }
+
+    /// Never to be given out again: it was not meant for this subject.
+    fn put_away(&self, message: Message) {
+        let sequence = message.sequence;
+        tracing::warn!(stream = self.stream, stream_seq = sequence, "a message was not meant for this subject, dropped");
+        let bus = self.bus.clone();
+        tokio::spawn(async move { bus.ack(&message, Ack::Never).await });
     }
 
     async fn refill(&mut self) -> Result<(), BusError> {
@@ -176,7 +191,8 @@ pub struct OrderedDurable {
 impl OrderedDurable {
     /// Reads the journal by the durable `name`, the first message being `from`.
     pub fn journal(bus: &Bus, name: &str, from: u64) -> Self {
-        let durable = Durable::open(bus, bus.names().stream(StreamKind::Journal), name);
+        let mut durable = Durable::open(bus, bus.names().stream(StreamKind::Journal), name);
+        durable.genuine_only = false;
         Self { bus: bus.clone(), durable, next: from.max(1), fill_to: None, fill: None, parked: Vec::new(), newest: None }
     }
 
@@ -218,7 +234,7 @@ impl OrderedDurable {
             let message = self.parked.remove(0);
             if message.sequence == self.next {
                 self.next += 1;
-                if message.header(ordo_contract::right::COMMIT_HEADER).is_some() {
+                if message.is_genuine() {
                     batch.push(message);
                 }
             }
@@ -290,6 +306,7 @@ impl Kills {
                 continue;
             }
             if let Some(message) = Message::delivered(message)
+                && message.is_genuine()
                 && message.last_token() == self.instance
             {
                 return Ok(message);

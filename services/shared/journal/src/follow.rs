@@ -10,7 +10,6 @@ use crate::message::Message;
 use crate::pull::{Pulled, Puller};
 use crate::stream::StreamInfo;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
-use ordo_contract::right::COMMIT_HEADER;
 use std::time::Duration;
 use thiserror::Error;
 
@@ -43,7 +42,8 @@ pub struct FollowFrom {
     pub from: u64,
     /// A hole is an error.
     pub contiguous: bool,
-    /// Skip what is no commit (see `ordo_contract::right`); only for the journal.
+    /// Skip what is not genuine (see `ordo_contract::right`); for the journal. Elsewhere such a message is delivered
+    /// without its content, because its place has to be accounted for.
     pub commits_only: bool,
     /// Begin with the last message of each subject instead; only for buckets.
     pub(crate) last_per_subject: bool,
@@ -110,7 +110,7 @@ impl Follow {
         self.pending
     }
 
-    /// Messages of the journal that were no commits.
+    /// Messages that were not genuine.
     pub fn skipped(&self) -> u64 {
         self.skipped
     }
@@ -167,12 +167,18 @@ impl Follow {
         }
         self.next = message.sequence + 1;
         self.pending = message.pending;
-        if self.what.commits_only && message.header(COMMIT_HEADER).is_none() {
-            self.skipped += 1;
-            tracing::warn!(stream_seq = message.sequence, "a message in the journal is no commit, skipped");
-            return Ok(None);
+        // Buckets have markers of the server in them and look for themselves.
+        if self.what.last_per_subject || message.is_genuine() {
+            return Ok(Some(message));
         }
-        Ok(Some(message))
+        self.skipped += 1;
+        tracing::warn!(
+            stream = self.what.stream,
+            stream_seq = message.sequence,
+            subject = message.subject(),
+            "a message was not meant for this subject and does not count"
+        );
+        Ok((!self.what.commits_only).then(|| message.blank()))
     }
 
     fn gap(&self, found: u64) -> FollowError {

@@ -40,7 +40,7 @@ pub use lease::{Lease, LeaseConfig, LeaseEvent, LeaseTimes, Takeover, confirm_lo
 pub use memory::{Fault, Faults, MemoryJournal, MemoryLog};
 pub use message::{Headers, Message};
 pub use object::{ObjectInfo, ObjectStore};
-pub use provision::{Provisioned, ensure_agent_consumers, is_provisioned, provision};
+pub use provision::{Provisioned, is_provisioned, provision};
 pub use publish::{Claim, Outgoing};
 pub use service::{Call, CallError, Handler, RequestError, Service, ServiceSpec, no_calls};
 pub use snapshot::{SnapshotHead, Snapshots};

@@ -2,6 +2,7 @@
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
+use ordo_contract::right::ADDRESS_HEADER;
 use std::time::Duration;
 
 /// Headers of a message to send.
@@ -74,6 +75,24 @@ impl Message {
         &self.payload
     }
 
+    /// True when the sender meant it for this subject. See `ordo_contract::right`: what is not genuine is an answer of
+    /// the server that somebody had sent here.
+    pub fn is_genuine(&self) -> bool {
+        self.header(ADDRESS_HEADER) == Some(self.subject()) && !self.is_answer()
+    }
+
+    /// True for what the server copied out of a stream and sent on as an answer.
+    pub(crate) fn is_answer(&self) -> bool {
+        self.headers.as_ref().is_some_and(is_answer)
+    }
+
+    /// Without content: what is left of a message that is not genuine, for who must account for its place.
+    pub(crate) fn blank(mut self) -> Self {
+        self.headers = None;
+        self.payload = Bytes::new();
+        self
+    }
+
     /// The last token of the subject: a run, an instance.
     pub fn last_token(&self) -> &str {
         self.subject().rsplit('.').next().unwrap_or_default()
@@ -108,6 +127,11 @@ impl Message {
             reply: None,
         }
     }
+}
+
+/// The server marks what it copied out of a stream.
+pub(crate) fn is_answer(headers: &HeaderMap) -> bool {
+    ["Nats-Stream", "Nats-Subject", "Nats-Sequence"].iter().any(|name| headers.get(*name).is_some())
 }
 
 struct Delivery {

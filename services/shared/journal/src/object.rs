@@ -45,17 +45,25 @@ pub struct ObjectStore {
     name: String,
     /// Larger objects are refused before anything is sent.
     max_bytes: usize,
+    /// The names of its objects prove nothing about their content: their information must be genuine, which only a
+    /// read from the leader shows.
+    prove: bool,
 }
 
 impl Bus {
     /// Workflow bodies and scripts, named by their SHA-256 in hex.
     pub fn definitions(&self) -> ObjectStore {
         let max_bytes = ordo_domain::limit::DEFINITION_BYTES;
-        ObjectStore { bus: self.clone(), name: self.names().definition_store(), max_bytes }
+        ObjectStore { bus: self.clone(), name: self.names().definition_store(), max_bytes, prove: false }
+    }
+
+    /// Reads a workflow body or script by its SHA-256, verified. `None` = nobody stored it.
+    pub async fn definition(&self, hash: &str) -> Result<Option<Bytes>, BusError> {
+        self.definitions().get_by_hash(hash).await
     }
 
     pub(crate) fn snapshot_objects(&self) -> ObjectStore {
-        ObjectStore { bus: self.clone(), name: self.names().snapshot_store(), max_bytes: 512 * 1024 * 1024 }
+        ObjectStore { bus: self.clone(), name: self.names().snapshot_store(), max_bytes: 512 * 1024 * 1024, prove: true }
     }
 }
 
@@ -139,7 +147,12 @@ impl ObjectStore {
     /// What the store says of an object. `None` = there is none of that name.
     pub async fn info(&self, name: &str) -> Result<Option<ObjectInfo>, BusError> {
         let stream = object_stream(&self.name);
-        let found = self.bus.direct_last(&stream, &self.info_subject(name)).await?;
+        let subject = self.info_subject(name);
+        let found = if self.prove {
+            self.bus.last_on(&stream, &subject).await?.filter(Message::is_genuine)
+        } else {
+            self.bus.direct_last(&stream, &subject).await?
+        };
         Ok(found.map(|message| decode(&message)).transpose()?.filter(|info| !info.deleted))
     }
 

@@ -34,14 +34,16 @@ pub async fn provision(bus: &Bus, limits: &Limits) -> Result<Provisioned, BusErr
     Ok(done)
 }
 
-/// Creates or updates the consumers of one agent name on JOBS.
-pub async fn ensure_agent_consumers(bus: &Bus, agent: &str) -> Result<Provisioned, BusError> {
-    let mut done = Provisioned::default();
-    let jobs = bus.names().stream(StreamKind::Jobs);
-    for spec in bus.names().agent_consumers(agent) {
-        ensure_consumer(bus, &jobs, &spec, &mut done).await?;
+impl Bus {
+    /// Creates or updates the consumers of one agent name on JOBS.
+    pub async fn ensure_agent_consumers(&self, agent: &str) -> Result<Provisioned, BusError> {
+        let mut done = Provisioned::default();
+        let jobs = self.names().stream(StreamKind::Jobs);
+        for spec in self.names().agent_consumers(agent) {
+            ensure_consumer(self, &jobs, &spec, &mut done).await?;
+        }
+        Ok(done)
     }
-    Ok(done)
 }
 
 /// True when the site's streams are there. For who may look but not create.

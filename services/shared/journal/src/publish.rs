@@ -7,6 +7,7 @@ use crate::follow::closed;
 use crate::message::{Headers, Message};
 use bytes::Bytes;
 use futures::StreamExt;
+use ordo_contract::name::StreamKind;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -57,12 +58,19 @@ impl Bus {
                     return Ok(sequence);
                 }
                 Published::TooLarge(error) => return Err(error),
-                Published::Conflict => {
-                    let text = format!("{}: refused for an expectation that we did not state", message.subject);
-                    return Err(BusError::new(BusErrorKind::Rejected, text));
-                }
+                Published::Conflict => return Err(unexpected_conflict(&message.subject)),
                 Published::Trouble(error) => patience.wait(self, error, cancel).await?,
             }
+        }
+    }
+
+    /// Publishes once and says what the server said: for who answers a person and cannot wait. After
+    /// [`BusErrorKind::Timeout`] nothing is known; a full stream says so in the text.
+    pub async fn try_publish(&self, message: &Outgoing, limit: Duration) -> Result<u64, BusError> {
+        match self.publish_once(&message.subject, message.headers.clone(), message.payload.clone(), limit).await {
+            Published::Stored { sequence } => Ok(sequence),
+            Published::TooLarge(error) | Published::Trouble(error) => Err(error),
+            Published::Conflict => Err(unexpected_conflict(&message.subject)),
         }
     }
 
@@ -80,15 +88,11 @@ impl Bus {
         Ok(())
     }
 
-    /// Publishes as the first message ever on its subject; exactly one of all who try wins. An outcome that got lost
-    /// is found out by publishing the same again and by reading what lies there: every claim expects to be the first,
+    /// Publishes to REPORTS as the first message ever on its subject (`report_accepted`): the claim of a run, and the
+    /// refusal of one. Exactly one of all who try wins. An outcome that got lost is found out by publishing the same again and by reading what lies there: every claim expects to be the first,
     /// so what is found is what there will ever be, whoever answers the read.
-    pub async fn publish_first(
-        &self,
-        stream: &str,
-        message: &Outgoing,
-        cancel: &CancellationToken,
-    ) -> Result<Claim, BusError> {
+    pub async fn publish_first(&self, message: &Outgoing, cancel: &CancellationToken) -> Result<Claim, BusError> {
+        let stream = self.names().stream(StreamKind::Reports);
         let mut patience = Patience::new(&message.subject);
         loop {
             let headers = message.headers.clone().expecting_subject_sequence(0);
@@ -103,7 +107,7 @@ impl Bus {
                     return Ok(Claim::Won(sequence));
                 }
                 Published::TooLarge(error) => return Err(error),
-                Published::Conflict => match self.direct_last(stream, &message.subject).await {
+                Published::Conflict => match self.direct_last(&stream, &message.subject).await {
                     Ok(Some(found)) if found.payload == message.payload => {
                         patience.over();
                         return Ok(Claim::Won(found.sequence));
@@ -128,6 +132,11 @@ impl Bus {
         let answer = self.ask(&asked, None, Bytes::new(), ATTEMPT).await?;
         direct_message(answer, &asked)
     }
+}
+
+fn unexpected_conflict(subject: &str) -> BusError {
+    let text = format!("{subject}: refused for an expectation that we did not state");
+    BusError::new(BusErrorKind::Rejected, text)
 }
 
 /// Reads the answer of a direct get.

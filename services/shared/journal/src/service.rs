@@ -3,9 +3,8 @@
 
 use crate::bus::{Bus, REQUEST};
 use crate::error::{BusError, BusErrorKind};
-use crate::message::Headers;
+use crate::message::{Headers, is_answer};
 use async_nats::service::ServiceExt;
-use async_nats::service::error::Error as ServiceError;
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
@@ -16,9 +15,6 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-
-/// Requests that one instance works on at a time; more wait.
-const AT_A_TIME: usize = 64;
 
 /// A request as the handler sees it.
 #[derive(Clone, Debug)]
@@ -64,6 +60,8 @@ pub struct ServiceSpec {
     pub description: String,
     /// `major.minor.patch`.
     pub version: String,
+    /// Requests worked on at a time; more wait. An instance whose answers wait for something allows many.
+    pub at_a_time: usize,
     /// Noun and verb of what whoever serves the role answers (queue group).
     pub role_endpoints: Vec<(&'static str, &'static str)>,
     /// Noun and verb of what this instance answers. `instance.ping` is always there.
@@ -118,7 +116,7 @@ impl Bus {
         };
         let service = self.within(REQUEST, attempt, started).await?;
         let stop = CancellationToken::new();
-        let permits = Arc::new(Semaphore::new(AT_A_TIME));
+        let permits = Arc::new(Semaphore::new(spec.at_a_time.max(1)));
         let of_role = spec.role_endpoints.iter().map(|(noun, verb)| {
             (format!("{noun}-{verb}"), names.request_from_anybody(&spec.role, noun, verb), spec.role.clone())
         });
@@ -187,11 +185,7 @@ async fn answer_all(
             request = endpoint.next() => request,
         };
         let Some(request) = request else { return };
-        let Some(call) = call_of(&bus, &request) else {
-            let error = ServiceError { status: "not a request of this site".to_owned(), code: 400 };
-            let _ = request.respond(Err(error)).await;
-            continue;
-        };
+        let Some(call) = call_of(&bus, &request) else { continue };
         if call.noun == "instance" && call.verb == "ping" {
             // At once and past the queue: it is how others learn that this process lives.
             let _ = request.respond(Ok(Bytes::from_static(b"{}"))).await;
@@ -207,7 +201,14 @@ async fn answer_all(
     let _ = endpoint.stop().await;
 }
 
+/// `None` = not a request. An answer that somebody had sent here under another's name is none, and an answer of ours
+/// goes to inboxes only: a subject of the server's API as reply would make us its user.
 fn call_of(bus: &Bus, request: &async_nats::service::Request) -> Option<Call> {
+    let is_inbox = request.message.reply.as_ref().is_some_and(|reply| reply.starts_with("_INBOX"));
+    if !is_inbox || request.message.headers.as_ref().is_some_and(is_answer) {
+        tracing::warn!(subject = %request.message.subject, "not a request: its reply is no inbox, or it is an answer");
+        return None;
+    }
     let RequestSubject { user, role, instance, noun, verb } =
         bus.names().parse_request(request.message.subject.as_str())?;
     Some(Call { user, role, instance, noun, verb, body: request.message.payload.clone() })

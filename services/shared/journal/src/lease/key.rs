@@ -32,6 +32,8 @@ pub(super) struct Seen {
     pub(super) value: Option<LeaseValue>,
     /// A value that this build cannot read. Somebody holds it.
     pub(super) unreadable: bool,
+    /// Written by who has the right to. What is not genuine was sent there to disturb: the holder writes over it.
+    pub(super) genuine: bool,
 }
 
 /// The key of a role.
@@ -85,16 +87,16 @@ impl Key {
 
 impl Seen {
     pub(super) fn nothing() -> Self {
-        Self { revision: 0, value: None, unreadable: false }
+        Self { revision: 0, value: None, unreadable: false, genuine: true }
     }
 
     pub(super) fn of(message: &Message) -> Self {
         let revision = message.sequence;
         if is_marker(message) {
-            return Self { revision, value: None, unreadable: false };
+            return Self { revision, ..Self::nothing() };
         }
-        let value = serde_json::from_slice(message.payload()).ok();
-        Self { revision, unreadable: value.is_none(), value }
+        let value = message.is_genuine().then(|| serde_json::from_slice(message.payload()).ok()).flatten();
+        Self { revision, unreadable: value.is_none(), genuine: message.is_genuine(), value }
     }
 }
 

@@ -81,7 +81,7 @@ mod tests {
     }
 
     fn seen(json: serde_json::Value) -> Seen {
-        Seen { revision: 5, value: Some(serde_json::from_value(json).unwrap()), unreadable: false }
+        Seen { revision: 5, value: Some(serde_json::from_value(json).unwrap()), ..Seen::nothing() }
     }
 
     fn active(instance: &str, to: Option<&str>) -> Seen {
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_held_by_somebody() {
-        let unreadable = Seen { revision: 5, value: None, unreadable: true };
+        let unreadable = Seen { revision: 5, unreadable: true, ..Seen::nothing() };
         assert_eq!(after(0, &unreadable, None), None);
         assert_eq!(after(3000, &unreadable, None), Some(Takeover::Silence));
     }

@@ -254,6 +254,11 @@ impl Runner {
     /// is read only tells which revision the next write replaces.
     async fn after_conflict(&mut self, held: &mut Held) -> Result<(), String> {
         match self.key.read().await {
+            Ok(Seen { revision, genuine: false, .. }) => {
+                tracing::warn!(revision, "somebody without the right to wrote the lease, writing over it");
+                held.revision = revision;
+                Ok(())
+            }
             Ok(seen) if seen.unreadable => Err("the key holds what this build cannot read".to_owned()),
             Ok(Seen { revision, value: Some(value), .. }) if value == held.value => {
                 held.revision = revision;
