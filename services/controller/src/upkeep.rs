@@ -1,0 +1,185 @@
+//! The controller's regular comparison of its state with what lives: runs that no agent knows any more, jobs that lie
+//! nowhere, ended orders that history has passed, commits that nobody needs any more. It looks outside, never decides:
+//! what it finds goes to the engine.
+
+use crate::follower::SNAPSHOT_FORMAT;
+use ordo_contract::{
+    commit::Source,
+    heartbeat::Heartbeat,
+    name::{StreamKind, agent_user},
+    replica::Replica,
+};
+use ordo_domain::{AgentName, InstanceId, Instant, OrderId, RunId, Span, run::RunState};
+use ordo_journal::{Bus, BusError};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// A job that was sent so long ago is looked for.
+const UNCLAIMED_SECONDS: i64 = 30;
+/// So many heartbeats in a row must lack a claimed run before it counts as lost.
+const MISSED_HEARTBEATS: u32 = 3;
+/// Of readers whose position holds commits back.
+const READERS: [&str; 2] = ["history", "proxy"];
+
+/// What must be looked for, taken from the state.
+#[derive(Debug, Default)]
+pub struct Question {
+    claimed: Vec<(RunId, AgentName, InstanceId)>,
+    unclaimed: Vec<(RunId, AgentName)>,
+}
+
+impl Question {
+    pub fn of(replica: &Replica, now: Instant) -> Self {
+        let mut question = Self::default();
+        for run in replica.site.runs.values() {
+            match &run.state {
+                RunState::Claimed { instance, .. } => {
+                    question.claimed.push((run.id.clone(), run.agent.clone(), instance.clone()));
+                }
+                RunState::Dispatched { .. } if (now - run.dispatched_at).num_seconds() >= UNCLAIMED_SECONDS => {
+                    question.unclaimed.push((run.id.clone(), run.agent.clone()));
+                }
+                RunState::Dispatched { .. } => {}
+            }
+        }
+        question
+    }
+}
+
+/// What was found. Only true when the engine has read REPORTS up to `reports`: the end of a run may be on its way.
+#[derive(Debug, Default)]
+pub struct Findings {
+    pub reports: u64,
+    pub lost: Vec<(RunId, String)>,
+    /// Nothing of them lies in JOBS.
+    pub unsent: BTreeSet<RunId>,
+    /// History is behind this commit.
+    pub history: u64,
+    pub headroom_percent: u64,
+}
+
+impl Findings {
+    pub fn hold_for(&self, replica: &Replica) -> bool {
+        self.reports == 0 || replica.causes.get(&Source::Reports).is_some_and(|p| p.sequence >= self.reports)
+    }
+}
+
+/// What it remembers between two looks.
+#[derive(Debug, Default)]
+pub struct Watcher {
+    /// For each run that was missing: in how many heartbeats, and the last of those.
+    missing: BTreeMap<RunId, (u32, u64)>,
+}
+
+impl Watcher {
+    pub async fn look(&mut self, bus: &Bus, question: Question, budget: u64) -> Result<Findings, BusError> {
+        let mut findings = Findings { lost: self.lost(bus, &question).await?, ..Findings::default() };
+        for (run, agent) in &question.unclaimed {
+            let subject = bus.names().job_start(agent.as_str(), run.as_str());
+            if bus.last_on(&bus.names().stream(StreamKind::Jobs), &subject).await?.is_none() {
+                findings.unsent.insert(run.clone());
+            }
+        }
+        let history = bus.consumer_info(&bus.names().stream(StreamKind::Journal), "history").await?;
+        findings.history = history.map_or(0, |info| info.ack_floor);
+        findings.headroom_percent = bus.headroom(budget).await?.percent();
+        findings.reports = bus.last_sequence(StreamKind::Reports).await?;
+        Ok(findings)
+    }
+
+    async fn lost(&mut self, bus: &Bus, question: &Question) -> Result<Vec<(RunId, String)>, BusError> {
+        let mut heartbeats: BTreeMap<(AgentName, InstanceId), Option<(u64, BTreeSet<RunId>)>> = BTreeMap::new();
+        let mut lost = Vec::new();
+        let mut still_missing = BTreeMap::new();
+        for (run, agent, instance) in &question.claimed {
+            let at = (agent.clone(), instance.clone());
+            if !heartbeats.contains_key(&at) {
+                heartbeats.insert(at.clone(), heartbeat(bus, agent, instance).await?);
+            }
+            let Some(Some((revision, runs))) = heartbeats.get(&at) else { continue };
+            if runs.contains(run) {
+                continue;
+            }
+            let (mut count, seen) = self.missing.get(run).copied().unwrap_or_default();
+            count += u32::from(seen != *revision);
+            if count >= MISSED_HEARTBEATS {
+                lost.push((run.clone(), format!("agent {agent} instance {instance} lives and does not know it")));
+            }
+            still_missing.insert(run.clone(), (count, *revision));
+        }
+        self.missing = still_missing;
+        Ok(lost)
+    }
+}
+
+async fn heartbeat(
+    bus: &Bus,
+    agent: &AgentName,
+    instance: &InstanceId,
+) -> Result<Option<(u64, BTreeSet<RunId>)>, BusError> {
+    let key = bus.names().instance_key(&agent_user(agent.as_str()), instance.as_str());
+    let Some(entry) = bus.instances().get(&key).await? else { return Ok(None) };
+    let heartbeat = entry.value.and_then(|v| serde_json::from_slice::<Heartbeat>(&v).ok());
+    Ok(heartbeat.and_then(|h| h.agent).map(|a| (entry.revision, a.runs.into_iter().collect())))
+}
+
+/// Ended orders with the commit that ended them, waiting for history.
+#[derive(Debug, Default)]
+pub struct Ended(VecDeque<(u64, OrderId)>);
+
+impl Ended {
+    /// At an activation all that have ended count as of now.
+    pub fn from_state(replica: &Replica) -> Self {
+        Self(replica.site.ended.iter().map(|order| (replica.sequence, order.clone())).collect())
+    }
+
+    pub fn note(&mut self, sequence: u64, order: OrderId) {
+        self.0.push_back((sequence, order));
+    }
+
+    /// Those that history has passed.
+    pub fn passed(&mut self, history: u64) -> Vec<OrderId> {
+        let count = self.0.iter().take_while(|(sequence, _)| *sequence <= history).count();
+        self.0.drain(..count).map(|(_, order)| order).collect()
+    }
+}
+
+/// Stores a verified snapshot of a settled state.
+pub async fn snapshot(bus: Bus, state: Vec<u8>, sequence: u64, incarnation: String) -> Result<(), BusError> {
+    let head = bus.snapshots().put(sequence, &incarnation, SNAPSHOT_FORMAT, state).await?;
+    tracing::info!(stream_seq = sequence, bytes = head.size, "snapshot taken");
+    bus.snapshots().prune(4).await.map(drop)
+}
+
+/// Purges what nobody needs: below the second newest verified snapshot, the position of every reader, and `keep`.
+pub async fn purge(bus: &Bus, now: Instant, keep: Span) -> Result<u64, BusError> {
+    let journal = bus.names().stream(StreamKind::Journal);
+    let snapshots = bus.snapshots();
+    let Some(second) = snapshots.list().await?.get(1).copied() else { return Ok(0) };
+    snapshots.get(second).await?;
+    let mut up_to = second;
+    for reader in READERS {
+        if let Some(info) = bus.consumer_info(&journal, reader).await? {
+            up_to = up_to.min(info.ack_floor);
+        }
+    }
+    let info = bus.stream_info(&journal).await?;
+    up_to = up_to.min(last_before(bus, &journal, info.first_sequence, up_to, now - keep.to_chrono()).await?);
+    if up_to < info.first_sequence {
+        return Ok(0);
+    }
+    bus.purge_journal(up_to).await
+}
+
+/// The last message of `[first, last]` that was stored before `time`; `first - 1` where none was.
+async fn last_before(bus: &Bus, stream: &str, first: u64, last: u64, time: Instant) -> Result<u64, BusError> {
+    let (mut low, mut high) = (first, last + 1);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let old = match bus.read(stream, middle).await? {
+            Some(m) => i128::try_from(m.stored_at.as_millis()).unwrap_or(0) < i128::from(time.timestamp_millis()),
+            None => true,
+        };
+        if old { low = middle + 1 } else { high = middle }
+    }
+    Ok(low - 1)
+}

@@ -1,0 +1,3 @@
+//! `make bench`: what Ordo reaches, beside what the machine can do.
+
+fn main() {}

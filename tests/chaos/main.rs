@@ -1,0 +1,6 @@
+//! Everything is killed under load; nothing is lost, nothing runs twice.
+
+mod every_process;
+mod long_job;
+mod support;
+mod takeover;
