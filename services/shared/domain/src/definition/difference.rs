@@ -110,20 +110,22 @@ fn collect<'a>(steps: &'a [Step], place: String, all: &mut Vec<(&'a Label, &'a S
 
 /// Steps that stay in the same place, in another order.
 fn order_changes(before: &[(&Label, &Step, String)], after: &[(&Label, &Step, String)], changes: &mut Vec<Change>) {
-    let common = |from: &[(&Label, &Step, String)], other: &[(&Label, &Step, String)]| -> BTreeMap<String, Vec<String>> {
-        let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for (label, _, place) in from {
-            if other.iter().any(|(l, _, p)| l == label && p == place) {
-                places.entry(place.clone()).or_default().push(label.to_string());
+    let common =
+        |from: &[(&Label, &Step, String)], other: &[(&Label, &Step, String)]| -> BTreeMap<String, Vec<String>> {
+            let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+            for (label, _, place) in from {
+                if other.iter().any(|(l, _, p)| l == label && p == place) {
+                    places.entry(place.clone()).or_default().push(label.to_string());
+                }
             }
-        }
-        places
-    };
+            places
+        };
     let old = common(before, after);
     for (place, labels) in common(after, before) {
         if old.get(&place).is_some_and(|o| *o != labels) {
             let was = old.get(&place).map(|o| o.join(", ")).unwrap_or_default();
-            changes.push(Change { label: None, text: format!("other order {place}: {}, was {was}", labels.join(", ")) });
+            changes
+                .push(Change { label: None, text: format!("other order {place}: {}, was {was}", labels.join(", ")) });
         }
     }
 }
@@ -214,7 +216,9 @@ fn compare(old: &BTreeMap<String, Json>, new: &BTreeMap<String, Json>, add: &mut
     for name in names {
         let (before, after) = (old.get(name).filter(|v| !v.is_null()), new.get(name).filter(|v| !v.is_null()));
         match (before, after) {
-            (Some(before), Some(after)) if before != after => add(format!("{name} is {}, was {}", shown(after), shown(before))),
+            (Some(before), Some(after)) if before != after => {
+                add(format!("{name} is {}, was {}", shown(after), shown(before)))
+            }
             (None, Some(after)) => add(format!("{name} is {}, was not given", shown(after))),
             (Some(before), None) => add(format!("{name} is gone, was {}", shown(before))),
             _ => {}

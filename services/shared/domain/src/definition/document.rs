@@ -56,7 +56,11 @@ fn document_item(problems: &mut Problems<'_>, node: &Node) -> Option<Item> {
     let file = problems.file.to_owned();
     let mut reader = Reader::new(problems);
     let Content::Map(entries) = &node.content else {
-        reader.problems.help(&node.at, format!("a definition is a map, not {}", node.what()), "begin with `workflow: NAME` or `lock: NAME`");
+        reader.problems.help(
+            &node.at,
+            format!("a definition is a map, not {}", node.what()),
+            "begin with `workflow: NAME` or `lock: NAME`",
+        );
         return None;
     };
     let first = |name: &str| entries.iter().find(|(k, _)| k.text() == Some(name));
@@ -77,7 +81,8 @@ fn document_item(problems: &mut Problems<'_>, node: &Node) -> Option<Item> {
     let (scripts, uses) = (reader.scripts, reader.uses);
     let body = definition.body().ok()?;
     if body.len() > limit::DEFINITION_BYTES {
-        let message = format!("the definition is {} bytes as JSON; the limit is {}", body.len(), limit::DEFINITION_BYTES);
+        let message =
+            format!("the definition is {} bytes as JSON; the limit is {}", body.len(), limit::DEFINITION_BYTES);
         problems.add(&node.at, message);
         return None;
     }
@@ -90,13 +95,18 @@ impl Reader<'_, '_> {
         let mut fields = self.fields::<file::LockFile>(node, "a lock");
         let name: Option<LockName> = self.name(&mut fields, "lock");
         let title = self.get(&mut fields, "title").and_then(|n| self.short_text(n, "title", limit::TITLE_BYTES));
-        let capacity = self.required(&mut fields, "capacity", "add capacity: N, the sum of the weights that may be held");
+        let capacity =
+            self.required(&mut fields, "capacity", "add capacity: N, the sum of the weights that may be held");
         let capacity = capacity.and_then(|n| self.whole(n, "capacity", 1..=u32::MAX));
         self.done(fields);
         Some(LockDefinition { name: name?, title, capacity: capacity? })
     }
 
-    fn name<T: std::str::FromStr<Err = crate::InvalidId>>(&mut self, fields: &mut Fields<'_>, field: &'static str) -> Option<T> {
+    fn name<T: std::str::FromStr<Err = crate::InvalidId>>(
+        &mut self,
+        fields: &mut Fields<'_>,
+        field: &'static str,
+    ) -> Option<T> {
         let node = self.get(fields, field)?;
         self.uses.name = self.problems.place(&node.at);
         self.id(node, field)
@@ -131,7 +141,11 @@ impl Reader<'_, '_> {
         let text = self.short_text(node, "folder", limit::FOLDER_BYTES)?;
         let good = text.split('/').all(|part| !part.trim().is_empty() && part != "." && part != "..");
         if !good {
-            self.problems.help(&node.at, format!("folder {text:?} has an empty part, `.` or `..`"), "write it like finance/sales");
+            self.problems.help(
+                &node.at,
+                format!("folder {text:?} has an empty part, `.` or `..`"),
+                "write it like finance/sales",
+            );
         }
         good.then_some(text)
     }

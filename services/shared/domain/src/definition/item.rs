@@ -2,8 +2,8 @@
 
 use super::problem::Place;
 use crate::{
-    AgentName, ContentHash, Label, LockName, Value, VariableName, WorkflowName, command::DeployItem, expression::KindOrAny,
-    lock::LockDefinition, workflow::Workflow,
+    AgentName, ContentHash, Label, LockName, Value, VariableName, WorkflowName, command::DeployItem,
+    expression::KindOrAny, lock::LockDefinition, workflow::Workflow,
 };
 use std::collections::BTreeMap;
 

@@ -7,9 +7,7 @@ use super::{
     yaml::{Content, Node},
 };
 use crate::{
-    AgentName, ContentHash, Kind, Label, LockName, Span, VariableName,
-    expression,
-    limit,
+    AgentName, ContentHash, Kind, Label, LockName, Span, VariableName, expression, limit,
     workflow::{Action, Instruction, Job, Step, Template},
 };
 use std::{
@@ -115,7 +113,11 @@ impl Reader<'_, '_> {
         if let Some(node) = self.get(fields, "timeout") {
             job.timeout = self.span(node, "timeout");
             if job.timeout == Some(Span::from_millis(0)) {
-                self.problems.help(&node.at, "a timeout of nothing ends every run at once", "leave it out for no timeout");
+                self.problems.help(
+                    &node.at,
+                    "a timeout of nothing ends every run at once",
+                    "leave it out for no timeout",
+                );
             }
         }
         if let Some(span) = self.get(fields, "kill_after").and_then(|n| self.span(n, "kill_after")) {
@@ -131,7 +133,9 @@ impl Reader<'_, '_> {
         if let Some(node) = given_warning {
             job.warning = self.exit_codes(node, "warning");
         }
-        if let (Some(both), Some(node)) = (job.success.intersection(&job.warning).next(), given_warning.or(given_success)) {
+        if let (Some(both), Some(node)) =
+            (job.success.intersection(&job.warning).next(), given_warning.or(given_success))
+        {
             self.problems.add(&node.at, format!("exit code {both} is both success and warning"));
         }
         if let Some(restartable) = self.get(fields, "restartable").and_then(|n| self.boolean(n, "restartable")) {
@@ -154,7 +158,8 @@ impl Reader<'_, '_> {
 
     fn env(&mut self, node: &Node, env: &mut BTreeMap<String, Template>) {
         for (name, key, value) in self.entries(node, "env") {
-            let good = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') && !name.starts_with(|c: char| c.is_ascii_digit());
+            let good = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+                && !name.starts_with(|c: char| c.is_ascii_digit());
             if !good || name.is_empty() || name.len() > 100 {
                 let help = "letters, digits and _, not a digit first, at most 100";
                 self.problems.help(&key.at, format!("{name:?} is not the name of a variable"), help);
@@ -223,7 +228,11 @@ impl Reader<'_, '_> {
     fn not_a_parameter(&mut self, label: &Label, at: &Range<usize>) {
         let written = label.as_str().replace('-', "_");
         if self.names.parameters.contains_key(written.as_str()) {
-            self.problems.help(at, format!("{written} is a parameter too: expressions could mean both"), "give the job a `label:`");
+            self.problems.help(
+                at,
+                format!("{written} is a parameter too: expressions could mean both"),
+                "give the job a `label:`",
+            );
         } else if matches!(written.as_str(), "order" | "error") {
             self.problems.help(at, format!("{written} has a meaning in expressions"), "give the job a `label:`");
         }
@@ -232,9 +241,15 @@ impl Reader<'_, '_> {
     fn action(&mut self, fields: &mut Fields<'_>, at: &Range<usize>) -> Option<Action> {
         let has = |name: &str| fields.entries.contains_key(name);
         match (has("script"), has("command")) {
-            (true, true) => self.problems.help(at, "a job has a script or a command, not both", "leave one of them out"),
+            (true, true) => {
+                self.problems.help(at, "a job has a script or a command, not both", "leave one of them out")
+            }
             (false, false) => {
-                self.problems.help(at, "this job does nothing", "add script: |  with lines for /bin/sh, or command: [program, argument, …]");
+                self.problems.help(
+                    at,
+                    "this job does nothing",
+                    "add script: |  with lines for /bin/sh, or command: [program, argument, …]",
+                );
             }
             _ => {}
         }
@@ -271,10 +286,16 @@ impl Reader<'_, '_> {
         for (at, _) in text.match_indices("${ ") {
             let rest = text[at + 3..].trim_start();
             let name: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
-            let known = name == "order" || self.names.parameters.contains_key(name.as_str()) || self.names.step(&name).is_some();
+            let known = name == "order"
+                || self.names.parameters.contains_key(name.as_str())
+                || self.names.step(&name).is_some();
             if known {
                 let range = self.problems.within(node, at, text[at..].find('}').map_or(2, |n| n + 1));
-                let help = format!("give it by env: {{ {}: \"${{ {name} }}\" }} and write \"${}\" here", name.to_uppercase(), name.to_uppercase());
+                let help = format!(
+                    "give it by env: {{ {}: \"${{ {name} }}\" }} and write \"${}\" here",
+                    name.to_uppercase(),
+                    name.to_uppercase()
+                );
                 self.problems.help(&range, "values are not put into scripts", help);
             }
         }

@@ -12,8 +12,34 @@ use std::collections::{BTreeMap, BTreeSet};
 const KINDS: &[&str] = &["string", "number", "boolean", "list", "map", "secret"];
 /// What the language has taken: CEL's reserved words, its literals, and our variables.
 const RESERVED: &[&str] = &[
-    "order", "error", "true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if",
-    "import", "let", "loop", "package", "namespace", "return", "var", "void", "while", "and", "or", "not", "yes", "no",
+    "order",
+    "error",
+    "true",
+    "false",
+    "null",
+    "in",
+    "as",
+    "break",
+    "const",
+    "continue",
+    "else",
+    "for",
+    "function",
+    "if",
+    "import",
+    "let",
+    "loop",
+    "package",
+    "namespace",
+    "return",
+    "var",
+    "void",
+    "while",
+    "and",
+    "or",
+    "not",
+    "yes",
+    "no",
 ];
 
 /// Parameters in an order in which each default comes after those it names. Those in a circle, which a deployed workflow
@@ -99,7 +125,11 @@ impl Reader<'_, '_> {
             (Kind::Secret, Some(node)) => self.id(node, "from"),
             (Kind::Secret, None) => SecretName::new(name.as_str()).ok(),
             (_, Some(node)) => {
-                self.problems.help(&node.at, format!("from names the file of a secret; this is a {kind}"), "type: secret");
+                self.problems.help(
+                    &node.at,
+                    format!("from names the file of a secret; this is a {kind}"),
+                    "type: secret",
+                );
                 None
             }
             (_, None) => None,
@@ -108,7 +138,11 @@ impl Reader<'_, '_> {
 
     fn default(&mut self, name: &VariableName, parameter: &Parameter, node: &Node) -> Option<Value> {
         if parameter.kind == Kind::Secret {
-            self.problems.help(&node.at, "a secret has no default", "put it into a file in the agent's secrets folder, named by from:");
+            self.problems.help(
+                &node.at,
+                "a secret has no default",
+                "put it into a file in the agent's secrets folder, named by from:",
+            );
             return None;
         }
         // Itself is not there yet.
@@ -147,7 +181,8 @@ impl Reader<'_, '_> {
     fn refuse_circles(&mut self, parameters: &BTreeMap<VariableName, Parameter>, defaults: &[(VariableName, &Node)]) {
         let mut known: BTreeSet<&str> = BTreeSet::new();
         for name in default_order(parameters) {
-            let needs = parameters.get(name).and_then(|p| p.default.as_ref()).map(expression::names_in).unwrap_or_default();
+            let needs =
+                parameters.get(name).and_then(|p| p.default.as_ref()).map(expression::names_in).unwrap_or_default();
             let missing = needs.iter().find(|n| parameters.contains_key(n.as_str()) && !known.contains(n.as_str()));
             if let (Some(missing), Some((_, node))) = (missing, defaults.iter().find(|(n, _)| n == name)) {
                 self.problems.add(&node.at, format!("the defaults of {name} and {missing} need each other"));

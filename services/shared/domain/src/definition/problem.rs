@@ -39,7 +39,8 @@ impl Problem {
         let line = text.lines().nth(self.line - 1).unwrap_or("");
         let number = self.line.to_string();
         let gutter = " ".repeat(number.len());
-        let shown: String = line.chars().take(self.column + self.length + 80).map(|c| if c == '\t' { ' ' } else { c }).collect();
+        let shown: String =
+            line.chars().take(self.column + self.length + 80).map(|c| if c == '\t' { ' ' } else { c }).collect();
         let marks = format!("{}{}", blank(line, self.column - 1), "^".repeat(self.length.clamp(1, 200)));
         let help = self.help.as_ref().map(|help| format!("{gutter} = help: {help}\n")).unwrap_or_default();
         format!("{self}\n{gutter} |\n{number} | {shown}\n{gutter} | {marks}\n{help}")

@@ -66,7 +66,9 @@ thread_local! {
 }
 
 pub(super) fn known_fields<T: JsonSchema + 'static>() -> Rc<Vec<String>> {
-    KNOWN.with_borrow_mut(|known| Rc::clone(known.entry(TypeId::of::<T>()).or_insert_with(|| Rc::new(file::fields::<T>()))))
+    KNOWN.with_borrow_mut(|known| {
+        Rc::clone(known.entry(TypeId::of::<T>()).or_insert_with(|| Rc::new(file::fields::<T>())))
+    })
 }
 
 impl<'n> Fields<'n> {
@@ -113,7 +115,11 @@ impl<'p, 't> Reader<'p, 't> {
             };
             if let Some(first) = seen.insert(text, key) {
                 let line = self.problems.place(&first.at).line;
-                self.problems.help(&key.at, format!("{text} is there twice"), format!("it is given in line {line} already"));
+                self.problems.help(
+                    &key.at,
+                    format!("{text} is there twice"),
+                    format!("it is given in line {line} already"),
+                );
                 continue;
             }
             unique.push((text, key, value));
@@ -179,7 +185,11 @@ impl<'p, 't> Reader<'p, 't> {
         match &node.content {
             Content::List(items) => items,
             _ => {
-                self.problems.help(&node.at, format!("{what} is a list, not {}", node.what()), "write [a, b], or a line `- …` for each");
+                self.problems.help(
+                    &node.at,
+                    format!("{what} is a list, not {}", node.what()),
+                    "write [a, b], or a line `- …` for each",
+                );
                 &[]
             }
         }
@@ -239,7 +249,11 @@ impl<'p, 't> Reader<'p, 't> {
         if let Content::Boolean(b, _) = node.content {
             return Some(b);
         }
-        self.problems.help(&node.at, format!("{what} is true or false, not {}", self.shown(node)), "write true or false, without quotes");
+        self.problems.help(
+            &node.at,
+            format!("{what} is true or false, not {}", self.shown(node)),
+            "write true or false, without quotes",
+        );
         None
     }
 
@@ -253,7 +267,8 @@ impl<'p, 't> Reader<'p, 't> {
             return Some(n);
         }
         let (least, most) = (range.start(), range.end());
-        self.problems.add(&node.at, format!("{what} is a whole number from {least} to {most}, not {}", self.shown(node)));
+        self.problems
+            .add(&node.at, format!("{what} is a whole number from {least} to {most}, not {}", self.shown(node)));
         None
     }
 
@@ -275,7 +290,11 @@ impl<'p, 't> Reader<'p, 't> {
             Some(near) => format!("did you mean {near}?"),
             None => format!("one of: {}", words.join(", ")),
         };
-        self.problems.help(&node.at, format!("{what} {:?} is not known", text.chars().take(40).collect::<String>()), help);
+        self.problems.help(
+            &node.at,
+            format!("{what} {:?} is not known", text.chars().take(40).collect::<String>()),
+            help,
+        );
         None
     }
 
@@ -289,7 +308,11 @@ impl<'p, 't> Reader<'p, 't> {
         match expression::check(text, &self.names) {
             Ok(KindOrAny::Any | KindOrAny::Kind(crate::Kind::Boolean)) => {}
             Ok(KindOrAny::Kind(kind)) => {
-                self.problems.help(&node.at, format!("{what} is true or false, not a {kind}"), "compare it: such as x == 0");
+                self.problems.help(
+                    &node.at,
+                    format!("{what} is true or false, not a {kind}"),
+                    "compare it: such as x == 0",
+                );
                 return None;
             }
             Err(e) => {
@@ -338,7 +361,11 @@ impl<'p, 't> Reader<'p, 't> {
                 return None;
             }
             None => {
-                self.problems.help(&node.at, format!("{what} has an empty value in it"), "there is no null: leave it out");
+                self.problems.help(
+                    &node.at,
+                    format!("{what} has an empty value in it"),
+                    "there is no null: leave it out",
+                );
                 return None;
             }
         };

@@ -8,8 +8,7 @@ use super::{
     yaml::{Content, Node},
 };
 use crate::{
-    BranchName, Label, VariableName, WorkflowName,
-    limit,
+    BranchName, Label, VariableName, WorkflowName, limit,
     workflow::{Instruction, Retry, Step, WhenFailed},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,7 +51,11 @@ impl Reader<'_, '_> {
             self.problems.help(&node.at, format!("{what} is empty"), "add a step: a line `- job: NAME`, …");
         }
         if self.depth >= STEP_DEPTH {
-            self.problems.help(&node.at, format!("steps inside of steps: more than {STEP_DEPTH} levels"), "call a workflow of its own");
+            self.problems.help(
+                &node.at,
+                format!("steps inside of steps: more than {STEP_DEPTH} levels"),
+                "call a workflow of its own",
+            );
             return Vec::new();
         }
         self.depth += 1;
@@ -130,7 +133,12 @@ impl Reader<'_, '_> {
             return Some(label);
         }
         if self.path + label.as_str().len() > POSITION_BYTES {
-            self.problems.add(&at, format!("the position of this step is longer than {POSITION_BYTES} bytes: shorten the labels of the forks"));
+            self.problems.add(
+                &at,
+                format!(
+                    "the position of this step is longer than {POSITION_BYTES} bytes: shorten the labels of the forks"
+                ),
+            );
         }
         self.labels.insert(written(&label), (label.clone(), at));
         Some(label)
@@ -200,7 +208,8 @@ impl Reader<'_, '_> {
     fn enter(&mut self, node: &Node) {
         self.nesting += 1;
         if self.nesting > limit::NESTING {
-            self.problems.add(&node.at, format!("forks and calls inside each other: more than {} levels", limit::NESTING));
+            self.problems
+                .add(&node.at, format!("forks and calls inside each other: more than {} levels", limit::NESTING));
         }
     }
 
@@ -219,9 +228,17 @@ impl Reader<'_, '_> {
         let catch_node = self.get(&mut fields, "catch");
         let catch = catch_node.map(|n| self.steps(n, "catch")).unwrap_or_default();
         self.names.error = outside;
-        if retry_node.is_none() && catch_node.is_none() && !fields.entries.contains_key("retry") && !fields.entries.contains_key("catch") {
+        if retry_node.is_none()
+            && catch_node.is_none()
+            && !fields.entries.contains_key("retry")
+            && !fields.entries.contains_key("catch")
+        {
             let at = fields.at();
-            self.problems.help(&at, "this try step has neither retry nor catch", "add one of them, or leave the try out");
+            self.problems.help(
+                &at,
+                "this try step has neither retry nor catch",
+                "add one of them, or leave the try out",
+            );
         }
         self.done(fields);
         Some(Step { label: label?, instruction: Instruction::Try { steps, retry, catch } })
@@ -233,7 +250,11 @@ impl Reader<'_, '_> {
         let delays = delays_node.map(|n| (n, self.list(n, "delays")));
         if let Some((n, items)) = delays {
             if items.is_empty() && matches!(n.content, Content::List(_)) {
-                self.problems.help(&n.at, "delays is empty: nothing is tried again", "write [10s, 1m], one for each further attempt");
+                self.problems.help(
+                    &n.at,
+                    "delays is empty: nothing is tried again",
+                    "write [10s, 1m], one for each further attempt",
+                );
             }
             if items.len() > DELAYS {
                 self.problems.add(&n.at, format!("{} delays; the limit is {DELAYS}", items.len()));
@@ -273,7 +294,8 @@ impl Reader<'_, '_> {
     fn fail(&mut self, node: &Node) -> Option<Step> {
         let mut fields = self.fields::<file::FailStep>(node, "a fail step");
         let label = self.label(&mut fields, "fail", None);
-        let message = self.required(&mut fields, "fail", "say why: fail: MESSAGE").and_then(|n| self.template(n, "fail"));
+        let message =
+            self.required(&mut fields, "fail", "say why: fail: MESSAGE").and_then(|n| self.template(n, "fail"));
         self.done(fields);
         Some(Step { label: label?, instruction: Instruction::Fail { message: message? } })
     }

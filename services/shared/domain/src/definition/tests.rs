@@ -85,7 +85,10 @@ fn a_workflow_is_compiled_with_its_defaults() {
     let labels: Vec<&str> = w.steps.iter().map(|s| s.label.as_str()).collect();
     assert_eq!(labels, ["extract", "if1", "loads", "try1", "call1", "finish2"]);
     let Instruction::Job(extract) = &w.steps[0].instruction else { panic!() };
-    assert_eq!((extract.agent.as_str(), extract.timeout, extract.kill_after), ("etl", Some(Span::from_secs(1800)), Span::from_secs(20)));
+    assert_eq!(
+        (extract.agent.as_str(), extract.timeout, extract.kill_after),
+        ("etl", Some(Span::from_secs(1800)), Span::from_secs(20))
+    );
     let env: Vec<(&str, &str)> = extract.env.iter().map(|(k, v)| (k.as_str(), v.0.as_str())).collect();
     assert_eq!(env, [("DAY", "${ day }"), ("DB_URL", "${ db }"), ("LANG", "ja_JP.UTF-8")]);
     assert_eq!(extract.success, BTreeSet::from([0]));
@@ -165,7 +168,9 @@ fn texts_are_taken_as_they_are_written() {
 
 #[test]
 fn an_alias_is_a_copy_and_a_bomb_is_refused() {
-    let w = workflow(&with_steps("  - job: a\n    env: &env { X: 1 }\n    command: [a]\n  - job: b\n    env: *env\n    command: [b]"));
+    let w = workflow(&with_steps(
+        "  - job: a\n    env: &env { X: 1 }\n    command: [a]\n  - job: b\n    env: *env\n    command: [b]",
+    ));
     let Instruction::Job(job) = &w.steps[1].instruction else { panic!() };
     assert_eq!(job.env["X"].0, "1");
 
@@ -194,7 +199,8 @@ fn an_expression_names_only_what_came_before() {
         format!("  - fork: {{ x: [{}], y: [{}] }}\n  - {}", job("a", ""), job("b", ""), job("c", &uses("b"))),
         format!("  - try: [{}, {}]\n    retry: {{ delays: [1s] }}", job("a", &uses("b")), job("b", "")),
         format!("  - try: [{}]\n    catch: [{}]", job("a", ""), job("b", &uses("a"))),
-        format!("  - if: 'true'\n    then: [{}]\n    else: []\n  - {}", job("a", ""), job("b", &uses("a"))).replace("    else: []\n", ""),
+        format!("  - if: 'true'\n    then: [{}]\n    else: []\n  - {}", job("a", ""), job("b", &uses("a")))
+            .replace("    else: []\n", ""),
     ];
     for steps in good {
         workflow(&with_steps(&steps));
@@ -207,7 +213,10 @@ fn an_expression_names_only_what_came_before() {
     ];
     for steps in bad {
         let found = problems(&with_steps(&steps));
-        assert!(found.len() == 1 && found[0].contains("the job a has not ended before this step"), "{steps}: {found:?}");
+        assert!(
+            found.len() == 1 && found[0].contains("the job a has not ended before this step"),
+            "{steps}: {found:?}"
+        );
     }
 }
 
@@ -229,13 +238,20 @@ fn limits_are_checked() {
     let many: String = (0..2001).map(|i| format!("  - {{ job: j{i}, command: [x] }}\n")).collect();
     assert!(problems(&with_steps(&many))[0].contains("more than 2000 steps"));
     let script = "x".repeat(300_000);
-    assert!(problems(&with_steps(&format!("  - job: j\n    script: {script}")))[0].contains("the script is 300000 bytes"));
+    assert!(
+        problems(&with_steps(&format!("  - job: j\n    script: {script}")))[0].contains("the script is 300000 bytes")
+    );
     assert!(problems(&"# a comment\n".repeat(60_000))[0].contains("the limit is 524288"));
     let title = "t".repeat(401);
-    assert!(problems(&format!("workflow: w\ntitle: {title}\nsteps: [{{ finish: }}]"))[0].contains("title is 401 bytes"));
-    let nested = |n: usize| (0..n).rev().fold("[{ finish: }]".to_owned(), |inner, i| format!("[{{ label: f{i}, fork: {{ b: {inner} }} }}]"));
+    assert!(
+        problems(&format!("workflow: w\ntitle: {title}\nsteps: [{{ finish: }}]"))[0].contains("title is 401 bytes")
+    );
+    let nested = |n: usize| {
+        (0..n).rev().fold("[{ finish: }]".to_owned(), |inner, i| format!("[{{ label: f{i}, fork: {{ b: {inner} }} }}]"))
+    };
     assert!(problems(&format!("workflow: w\nsteps: {}", nested(16)))[0].contains("more than 15 levels"));
-    let ifs = |n: usize| (0..n).fold("[{ finish: }]".to_owned(), |inner, _| format!("[{{ if: 'true', then: {inner} }}]"));
+    let ifs =
+        |n: usize| (0..n).fold("[{ finish: }]".to_owned(), |inner, _| format!("[{{ if: 'true', then: {inner} }}]"));
     assert!(problems(&format!("workflow: w\nsteps: {}", ifs(40)))[0].contains("more than 20 levels"));
     // The deepest that is let through can be stored and read.
     for deepest in [nested(15), ifs(19)] {
@@ -287,31 +303,42 @@ fn calls_are_checked_against_the_parameters_of_the_other() {
     assert_eq!(call("{ rows: x }"), ["test.yaml:6:24: parameter rows of cleanup is a number, not a string"]);
     assert_eq!(call("{ rows: \"${ day }\" }"), ["test.yaml:6:24: parameter rows of cleanup is a number, not a string"]);
     assert_eq!(call("{ rows: 1, row: 2 }"), ["test.yaml:6:27: workflow cleanup has no parameter row"]);
-    assert_eq!(call("{ rows: 1, key: x }"), ["test.yaml:6:27: parameter key of cleanup is a secret: it takes no argument"]);
-    assert_eq!(together(&with_steps("  - call: cleanup")), ["test.yaml:5:11: workflow cleanup needs the parameter rows, a number"]);
+    assert_eq!(
+        call("{ rows: 1, key: x }"),
+        ["test.yaml:6:27: parameter key of cleanup is a secret: it takes no argument"]
+    );
+    assert_eq!(
+        together(&with_steps("  - call: cleanup")),
+        ["test.yaml:5:11: workflow cleanup needs the parameter rows, a number"]
+    );
     assert_eq!(together(&with_steps("  - call: cleanip")), ["test.yaml:5:11: workflow cleanip is not deployed"]);
 }
 
 #[test]
 fn a_workflow_does_not_call_itself_be_it_by_others() {
-    assert_eq!(
-        together("workflow: w\nsteps: [{ call: w }]"),
-        ["test.yaml:2:17: workflow w calls itself: w calls w"]
-    );
+    assert_eq!(together("workflow: w\nsteps: [{ call: w }]"), ["test.yaml:2:17: workflow w calls itself: w calls w"]);
     let circle = "workflow: archive\nsteps:\n  - call: cleanup\n    arguments: { rows: 1 }";
     assert_eq!(
         together(circle),
         ["test.yaml:3:11: workflow archive calls itself: archive calls cleanup calls archive"]
     );
     // What is deployed together replaces what the site has.
-    assert_eq!(together(&format!("{circle}\n---\nworkflow: cleanup\nparameters: {{ rows: {{ type: number }} }}\nsteps: [{{ finish: }}]")), Vec::<String>::new());
+    assert_eq!(
+        together(&format!(
+            "{circle}\n---\nworkflow: cleanup\nparameters: {{ rows: {{ type: number }} }}\nsteps: [{{ finish: }}]"
+        )),
+        Vec::<String>::new()
+    );
 }
 
 #[test]
 fn locks_and_agents_are_known() {
     let job = |more: &str| together(&with_steps(&format!("  - {{ job: j, command: [x], {more} }}")));
     assert_eq!(job("locks: { sales-db: 4 }"), Vec::<String>::new());
-    assert_eq!(job("locks: { sales-db: 5 }"), ["test.yaml:5:38: lock sales-db has capacity 4; 5 of it can never be held"]);
+    assert_eq!(
+        job("locks: { sales-db: 5 }"),
+        ["test.yaml:5:38: lock sales-db has capacity 4; 5 of it can never be held"]
+    );
     assert_eq!(job("locks: { sales: 1 }"), ["test.yaml:5:38: lock sales is not defined"]);
     assert_eq!(job("agent: wep"), ["test.yaml:5:36: agent wep is not known"]);
     assert_eq!(
@@ -358,9 +385,55 @@ fn differences_are_said_by_label() {
 #[test]
 fn no_file_makes_the_reader_panic() {
     let pieces = [
-        "workflow: ", "lock: x", "steps:", "\n", "\n  ", "\n    ", "- ", "job: a", "if: ", "then:", "fork: ", "try: ", "retry: ", "[", "]",
-        "{", "}", ", ", ": ", "&a ", "*a", "\"${ ", " }\"", "${", "'", "\"", "|\n", ">\n", "---\n", "...\n", "~", "売上", "\t", "\r\n", "\u{feff}",
-        "!!str ", "%YAML 1.2", "? ", "# c", "<<", "0", "-1", "1e999", "day", "extract.rows", "\u{0}", "env: ", "parameters: ", "default: ",
+        "workflow: ",
+        "lock: x",
+        "steps:",
+        "\n",
+        "\n  ",
+        "\n    ",
+        "- ",
+        "job: a",
+        "if: ",
+        "then:",
+        "fork: ",
+        "try: ",
+        "retry: ",
+        "[",
+        "]",
+        "{",
+        "}",
+        ", ",
+        ": ",
+        "&a ",
+        "*a",
+        "\"${ ",
+        " }\"",
+        "${",
+        "'",
+        "\"",
+        "|\n",
+        ">\n",
+        "---\n",
+        "...\n",
+        "~",
+        "売上",
+        "\t",
+        "\r\n",
+        "\u{feff}",
+        "!!str ",
+        "%YAML 1.2",
+        "? ",
+        "# c",
+        "<<",
+        "0",
+        "-1",
+        "1e999",
+        "day",
+        "extract.rows",
+        "\u{0}",
+        "env: ",
+        "parameters: ",
+        "default: ",
     ];
     let mut seed = 0x9E37_79B9_7F4A_7C15u64;
     let mut next = move |below: usize| {
@@ -393,7 +466,10 @@ fn no_file_makes_the_reader_panic() {
             Err(problems) => {
                 assert!(!problems.is_empty());
                 for p in problems {
-                    assert!(p.line >= 1 && p.column >= 1 && p.length >= 1 && p.line <= text.lines().count() + 1, "{text:?} {p:?}");
+                    assert!(
+                        p.line >= 1 && p.column >= 1 && p.length >= 1 && p.line <= text.lines().count() + 1,
+                        "{text:?} {p:?}"
+                    );
                     p.render(&text);
                 }
             }

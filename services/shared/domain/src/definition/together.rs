@@ -1,8 +1,9 @@
 //! What lies between definitions: calls and their arguments, locks, agents, names.
 
 use super::{
-    Item, nearest,
+    Item,
     item::{ArgumentUse, CallUse, Definition},
+    nearest,
     problem::{Place, Problem},
 };
 use crate::{
@@ -130,7 +131,8 @@ impl Check<'_> {
                 Definition::Workflow(workflow) => Some(workflow.name.as_str()),
                 Definition::Lock(_) => None,
             });
-            let help = match nearest(call.workflow.as_str(), self.known.workflows.keys().map(|n| n.as_str()).chain(new)) {
+            let help = match nearest(call.workflow.as_str(), self.known.workflows.keys().map(|n| n.as_str()).chain(new))
+            {
                 Some(near) => format!("did you mean {near}?"),
                 None => "deploy it together with this, or before".into(),
             };
@@ -156,12 +158,24 @@ impl Check<'_> {
             let required = parameter.default.is_none() && parameter.kind != Kind::Secret;
             if required && !call.arguments.contains_key(name) {
                 let message = format!("workflow {} needs the parameter {name}, a {}", call.workflow, parameter.kind);
-                self.add(item, call.place, message, Some(format!("add arguments: {{ {name}: … }} to step {}", call.label)));
+                self.add(
+                    item,
+                    call.place,
+                    message,
+                    Some(format!("add arguments: {{ {name}: … }} to step {}", call.label)),
+                );
             }
         }
     }
 
-    fn argument(&mut self, item: &Item, call: &CallUse, name: &VariableName, argument: &ArgumentUse, parameter: &Parameter) {
+    fn argument(
+        &mut self,
+        item: &Item,
+        call: &CallUse,
+        name: &VariableName,
+        argument: &ArgumentUse,
+        parameter: &Parameter,
+    ) {
         if parameter.kind == Kind::Secret {
             let message = format!("parameter {name} of {} is a secret: it takes no argument", call.workflow);
             let help = "its value is a file at the agent, named by its definition".to_owned();
@@ -176,7 +190,11 @@ impl Check<'_> {
         if let (Some(wanted), Value::List(items)) = (parameter.items, &argument.value) {
             let template = |v: &Value| matches!(v, Value::String(text) if text.contains("${"));
             if let Some(wrong) = items.iter().find(|v| v.kind() != wanted && !template(v)) {
-                let message = format!("the items of parameter {name} of {} are {wanted}s; this has a {}", call.workflow, wrong.kind());
+                let message = format!(
+                    "the items of parameter {name} of {} are {wanted}s; this has a {}",
+                    call.workflow,
+                    wrong.kind()
+                );
                 self.add(item, argument.place, message, None);
             }
         }
@@ -209,7 +227,8 @@ impl Check<'_> {
         let largest = known.workflows.iter().filter(|(w, _)| !replaced(w));
         let largest = largest.filter_map(|(w, k)| k.locks.get(name).map(|weight| (*weight, w))).max();
         if let Some((weight, workflow)) = largest.filter(|(weight, _)| *weight > capacity) {
-            let message = format!("a capacity of {capacity} is too small: workflow {workflow} needs {weight} of lock {name}");
+            let message =
+                format!("a capacity of {capacity} is too small: workflow {workflow} needs {weight} of lock {name}");
             self.add(item, item.uses.name, message, None);
         }
     }
@@ -241,7 +260,12 @@ impl Check<'_> {
                 if let Some(way) = way(&calls, &call.workflow, &workflow.name) {
                     let way: Vec<&str> = std::iter::once(&workflow.name).chain(way).map(|n| n.as_str()).collect();
                     let message = format!("workflow {} calls itself: {}", workflow.name, way.join(" calls "));
-                    self.add(item, call.place, message, Some("a workflow cannot call itself, be it by way of others".into()));
+                    self.add(
+                        item,
+                        call.place,
+                        message,
+                        Some("a workflow cannot call itself, be it by way of others".into()),
+                    );
                 }
             }
         }

@@ -5,7 +5,7 @@
 //! booleans, what JSON would read as a number is one. All else is text: `no`, `26:30`, `012`, `0x1F`, `.inf`.
 
 use crate::Value;
-use serde_saphyr::granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle, ScanError, Tag};
+use serde_saphyr::granit_parser::{ErrorKind, Event, Options, Parser, ScalarStyle, ScanError};
 use std::{borrow::Cow, collections::BTreeMap, ops::Range};
 
 /// Of nodes in a file, those of aliases counted where they are used: an alias bomb ends here.
@@ -92,7 +92,9 @@ pub(super) fn documents(text: &str) -> (Vec<Node>, Option<Broken>) {
         let result = match event {
             Ok((event, span)) => {
                 let start = span.start.byte_offset().unwrap_or(0);
-                builder.event(event, start..span.end.byte_offset().unwrap_or(start).max(start))
+                let tag = span.tag_start.and_then(|m| m.byte_offset()).map(|at| at..start.max(at));
+                no_tag(&event, tag)
+                    .and_then(|()| builder.event(event, start..span.end.byte_offset().unwrap_or(start).max(start)))
             }
             Err(e) => Err(broken(text, &e)),
         };
@@ -123,16 +125,15 @@ impl Builder {
     fn event(&mut self, event: Event<'_>, at: Range<usize>) -> Result<(), Broken> {
         match event {
             Event::DocumentStart(..) => self.anchors.clear(),
-            Event::Scalar(text, style, anchor, tag) => {
-                no_tag(tag, &at)?;
+            Event::Scalar(text, style, anchor, _) => {
                 let content = match style {
                     ScalarStyle::Plain => plain(text),
                     _ => Content::Text(text.into_owned()),
                 };
                 self.finish(Node { at, content }, anchor)?;
             }
-            Event::SequenceStart(_, anchor, tag) => self.open(at, anchor, tag, false)?,
-            Event::MappingStart(_, anchor, tag) => self.open(at, anchor, tag, true)?,
+            Event::SequenceStart(_, anchor, _) => self.open(at, anchor, false),
+            Event::MappingStart(_, anchor, _) => self.open(at, anchor, true),
             Event::SequenceEnd | Event::MappingEnd => {
                 if let Some(open) = self.open.pop() {
                     let content = if open.is_map { map(open.children) } else { Content::List(open.children) };
@@ -151,10 +152,8 @@ impl Builder {
         Ok(())
     }
 
-    fn open(&mut self, at: Range<usize>, anchor: usize, tag: Option<Cow<'_, Tag>>, is_map: bool) -> Result<(), Broken> {
-        no_tag(tag, &at)?;
+    fn open(&mut self, at: Range<usize>, anchor: usize, is_map: bool) {
         self.open.push(Open { at, anchor, is_map, children: Vec::new() });
-        Ok(())
     }
 
     fn finish(&mut self, node: Node, anchor: usize) -> Result<(), Broken> {
@@ -191,11 +190,11 @@ fn count(node: &Node) -> usize {
     }
 }
 
-fn no_tag(tag: Option<Cow<'_, Tag>>, at: &Range<usize>) -> Result<(), Broken> {
-    match tag {
+fn no_tag(event: &Event<'_>, at: Option<Range<usize>>) -> Result<(), Broken> {
+    match event.tag() {
         None => Ok(()),
         Some(tag) => Err(Broken {
-            at: at.clone(),
+            at: at.unwrap_or(0..0),
             message: format!("the tag {} is not known", tag.original()),
             help: Some("values are written without tags; put a text in quotes to keep it one".into()),
         }),
@@ -225,14 +224,13 @@ fn broken(text: &str, e: &ScanError) -> Broken {
             "`: ` is not allowed here".to_owned(),
             Some("put a text that contains `: ` in quotes, and check the indentation of this line"),
         ),
-        ErrorKind::TabInBlockIndentation => {
-            ("a tab in the indentation".to_owned(), Some("indent with spaces"))
+        ErrorKind::TabInBlockIndentation => ("a tab in the indentation".to_owned(), Some("indent with spaces")),
+        ErrorKind::UnexpectedCharacter { character } => {
+            (format!("a value cannot begin with {character:?}"), Some("put the text in quotes"))
         }
-        ErrorKind::UnexpectedCharacter { character } => (
-            format!("a value cannot begin with {character:?}"),
-            Some("put the text in quotes"),
-        ),
-        ErrorKind::DirectiveDisallowed => ("`%` directives are not known".to_owned(), Some("files are YAML 1.2 always")),
+        ErrorKind::DirectiveDisallowed => {
+            ("`%` directives are not known".to_owned(), Some("files are YAML 1.2 always"))
+        }
         _ => (format!("this is not YAML: {}", e.info()), None),
     };
     Broken { at: start..start, message, help: help.map(str::to_owned) }

@@ -1,8 +1,9 @@
 //! The kind of an expression, from declared names, without evaluating it.
 
 use super::{
-    Names, guard,
+    Names,
     function::{Function, Takes},
+    guard,
     syntax::{self, Macro, MacroKind, Node, Operator, Tree},
     template,
 };
@@ -191,7 +192,9 @@ impl Checker<'_> {
             "order" => return Ok(order()),
             "error" if self.names.error => return Ok(error()),
             "error" => {
-                return Err(wrong(tree, "there is no error here").help("error is known in catch and in the if of retry"));
+                return Err(
+                    wrong(tree, "there is no error here").help("error is known in catch and in the if of retry")
+                );
             }
             _ => {}
         }
@@ -251,10 +254,13 @@ impl Checker<'_> {
                         Node::Name(name) => name.as_str(),
                         _ => "it",
                     };
-                    let error = guard::error(tree.end.saturating_sub(length), length, format!("{owner} has no {field}"));
+                    let error =
+                        guard::error(tree.end.saturating_sub(length), length, format!("{owner} has no {field}"));
                     Err(error.help(match nearest(field, known.iter().copied()) {
                         Some(near) => format!("did you mean {owner}.{near}?"),
-                        None => format!("it has: {} (a job's results are declared by its `results:`)", known.join(", ")),
+                        None => {
+                            format!("it has: {} (a job's results are declared by its `results:`)", known.join(", "))
+                        }
                     }))
                 }
             },
@@ -287,7 +293,8 @@ impl Checker<'_> {
                 if ordered(&x) && ordered(&y) && x.comparable(&y) {
                     return Ok(Type::Boolean);
                 }
-                Err(wrong(tree, format!("{} {sign} {} cannot be compared", x.what(), y.what())).help(conversion(&x, &y)))
+                Err(wrong(tree, format!("{} {sign} {} cannot be compared", x.what(), y.what()))
+                    .help(conversion(&x, &y)))
             }
             Operator::In => match &y {
                 Type::Any | Type::Map(_) | Type::Record(_) => Ok(Type::Boolean),
@@ -302,7 +309,9 @@ impl Checker<'_> {
                 (Type::Number, Type::Number) => Ok(Type::Number),
                 (Type::Text, Type::Text) => Ok(Type::Text),
                 (Type::List(_), Type::List(_)) => Ok(x.join(y)),
-                _ => Err(wrong(tree, format!("{} + {} cannot be computed", x.what(), y.what())).help(conversion(&x, &y))),
+                _ => {
+                    Err(wrong(tree, format!("{} + {} cannot be computed", x.what(), y.what())).help(conversion(&x, &y)))
+                }
             },
             Operator::Subtract | Operator::Multiply | Operator::Divide | Operator::Remainder => {
                 for (side, kind) in [(a, &x), (b, &y)] {
@@ -330,9 +339,10 @@ impl Checker<'_> {
                 Takes::Text => (*kind == Type::Text, "a string"),
                 Takes::Number => (*kind == Type::Number, "a number"),
                 Takes::List => (matches!(kind, Type::List(_)), "a list"),
-                Takes::Sized => {
-                    (matches!(kind, Type::Text | Type::List(_) | Type::Map(_) | Type::Record(_)), "a string, a list or a map")
-                }
+                Takes::Sized => (
+                    matches!(kind, Type::Text | Type::List(_) | Type::Map(_) | Type::Record(_)),
+                    "a string, a list or a map",
+                ),
             };
             if !fits && *kind != Type::Any {
                 let message = format!("{}() takes {what} here, not {}", function.name, kind.what());
@@ -371,7 +381,9 @@ fn addable(kind: &Type) -> bool {
 
 fn conversion(a: &Type, b: &Type) -> &'static str {
     match (a, b) {
-        (Type::Number, Type::Text) | (Type::Text, Type::Number) => "convert one: int(text), double(text) or string(number)",
+        (Type::Number, Type::Text) | (Type::Text, Type::Number) => {
+            "convert one: int(text), double(text) or string(number)"
+        }
         (Type::Boolean, Type::Text) | (Type::Text, Type::Boolean) => "true and false are written without quotes",
         (Type::Text, _) | (_, Type::Text) => "string(…) makes a string of anything",
         _ => "both sides need the same kind",

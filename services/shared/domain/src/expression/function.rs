@@ -102,7 +102,11 @@ pub fn functions() -> impl Iterator<Item = &'static str> {
 }
 
 /// The function of a call, or message and help.
-pub(super) fn find(name: &str, receiver: bool, arguments: usize) -> Result<&'static Function, (String, Option<String>)> {
+pub(super) fn find(
+    name: &str,
+    receiver: bool,
+    arguments: usize,
+) -> Result<&'static Function, (String, Option<String>)> {
     if let Some((_, usage)) = MACROS.iter().find(|(n, _)| *n == name) {
         return Err((format!("{name}() is written otherwise"), Some((*usage).to_owned())));
     }
@@ -238,7 +242,10 @@ fn double(a: &[Datum], _: &mut Fuel) -> Result<Datum, String> {
             Ok(n) if n.is_finite() => Ok(Datum::Float(n)),
             _ => Err(format!("{:?} is no number", shortened(text))),
         },
-        other => other.as_float().map(Datum::Float).ok_or_else(|| format!("takes a number or a string, not {}", other.what())),
+        other => other
+            .as_float()
+            .map(Datum::Float)
+            .ok_or_else(|| format!("takes a number or a string, not {}", other.what())),
     }
 }
 

@@ -78,17 +78,24 @@ pub(super) fn pass(text: &str) -> Result<(), CheckError> {
             }
             b')' | b']' | b'}' => close(&mut levels, start, b)?,
             b',' => levels.last_mut().into_iter().for_each(|l| l.operators = 0),
-            b'=' if bytes.get(i) != Some(&b'=') && !(start > 0 && matches!(bytes[start - 1], b'=' | b'!' | b'<' | b'>')) => {
+            b'=' if bytes.get(i) != Some(&b'=')
+                && !(start > 0 && matches!(bytes[start - 1], b'=' | b'!' | b'<' | b'>')) =>
+            {
                 return Err(error(start, 1, "`=` is no operator").help("compare with =="));
             }
             b'+' | b'-' | b'*' | b'/' | b'%' | b'!' | b'<' | b'>' | b'=' | b'&' | b'|' | b'?' | b'.' => {
-                if matches!(b, b'=' | b'&' | b'|' | b'<' | b'>' | b'!') && matches!(bytes.get(i), Some(b'=' | b'&' | b'|')) {
+                if matches!(b, b'=' | b'&' | b'|' | b'<' | b'>' | b'!')
+                    && matches!(bytes.get(i), Some(b'=' | b'&' | b'|'))
+                {
                     i += 1;
                 }
                 count(&mut levels, start)?;
             }
             _ if b.is_ascii_alphanumeric() || b == b'_' => {
-                i = bytes[i..].iter().position(|b| !(b.is_ascii_alphanumeric() || *b == b'_')).map_or(bytes.len(), |n| i + n);
+                i = bytes[i..]
+                    .iter()
+                    .position(|b| !(b.is_ascii_alphanumeric() || *b == b'_'))
+                    .map_or(bytes.len(), |n| i + n);
                 if bytes.get(i).is_some_and(|b| matches!(b, b'"' | b'\'')) {
                     prefix(&text[start..i], start)?;
                     i = string_after(text, start, i)?;

@@ -6,7 +6,8 @@ use super::{
     guard,
 };
 use cel::common::ast::{
-    CallExpr, ComprehensionExpr, EntryExpr, Expr as Cel, IdedExpr, LiteralValue, SelectExpr, SourceInfo, operators as op,
+    CallExpr, ComprehensionExpr, EntryExpr, Expr as Cel, IdedExpr, LiteralValue, SelectExpr, SourceInfo,
+    operators as op,
 };
 use std::{cell::RefCell, collections::BTreeMap, collections::BTreeSet, rc::Rc};
 
@@ -93,7 +94,10 @@ pub(super) enum MacroKind {
     Exists(Tree),
     ExistsOne(Tree),
     /// `filter(x, p)`, `map(x, t)` and `map(x, p, t)`.
-    Collect { when: Option<Tree>, transform: Option<Tree> },
+    Collect {
+        when: Option<Tree>,
+        transform: Option<Tree>,
+    },
 }
 
 /// How many parsed texts a thread remembers: parsing costs a hundred times what evaluating does.
@@ -139,7 +143,8 @@ fn syntax_error(text: &str, errors: &cel::ParseErrors) -> CheckError {
         return guard::error(offset, word.len(), format!("`{word}` is a reserved word")).help("give it another name");
     }
     if first.msg.contains("argument must be a simple name") {
-        return guard::error(offset, token, "the first argument must be a new name").help("such as: list.map(item, item + 1)");
+        return guard::error(offset, token, "the first argument must be a new name")
+            .help("such as: list.map(item, item + 1)");
     }
     if first.msg.contains("has() macro") {
         return guard::error(offset, token, "has() takes a field").help("such as: has(extract.rows)");

@@ -6,7 +6,10 @@ use super::{CheckError, guard};
 pub(super) enum Part<'a> {
     Text(&'a str),
     /// `at`: where its text begins in the template, in bytes.
-    Expression { at: usize, text: &'a str },
+    Expression {
+        at: usize,
+        text: &'a str,
+    },
 }
 
 /// The parts of a template, in order.
@@ -27,8 +30,9 @@ pub(super) fn parts(text: &str) -> Result<Vec<Part<'_>>, CheckError> {
             parts.push(Part::Text(&text[done..found]));
         }
         let at = found + 2;
-        let end = closing_brace(text, at)
-            .ok_or_else(|| guard::error(found, 2, "`${` is not closed").help("close it with }, or write $${ for the text ${"))?;
+        let end = closing_brace(text, at).ok_or_else(|| {
+            guard::error(found, 2, "`${` is not closed").help("close it with }, or write $${ for the text ${")
+        })?;
         parts.push(Part::Expression { at, text: &text[at..end] });
         done = end + 1;
         from = done;
