@@ -24,7 +24,9 @@ fn it_is_ready_with_all_roles_and_its_command_line_finds_it() {
     assert!(seen.status.success(), "{}", String::from_utf8_lossy(&seen.stderr));
     // What a shell gets from the file reaches the database with the read-only role.
     let env = up.ready["env"].as_str().unwrap();
-    let script = format!(". {env}; echo $ORDO_SITE; [ -r $NATS_CREDS ] && [ $NATS_URL = $ORDO_NATS_URL ] && echo same; echo $ORDO_DATABASE_URL");
+    let script = format!(
+        ". {env}; echo $ORDO_SITE; [ -r $NATS_CREDS ] && [ $NATS_URL = $ORDO_NATS_URL ] && echo same; echo $ORDO_DATABASE_URL"
+    );
     let shell = Command::new("sh").args(["-c", &script]).output().unwrap();
     let text = String::from_utf8_lossy(&shell.stdout).into_owned();
     assert!(text.starts_with("default\nsame\npostgres://ordo_read:"), "{text}");

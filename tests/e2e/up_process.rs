@@ -71,13 +71,21 @@ impl Up {
         panic!("ordo up was not ready within {READY:?}:\n{}", up.all_said());
     }
 
+    /// Starts it as a person does, who reads its standard output.
+    pub fn start_plain(mut command: Command) -> Self {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+        let lines = reader(child.stdout.take().unwrap());
+        Self { child, ready: Value::Null, lines, said: Vec::new() }
+    }
+
     pub fn pid(&self) -> i32 {
         i32::try_from(self.child.id()).unwrap()
     }
 
     /// The process id of `controller/c1` and the like, as of the ready line.
     pub fn pid_of(&self, name: &str) -> i32 {
-        i32::try_from(self.ready["pids"][name].as_i64().unwrap_or_else(|| panic!("no {name} in {}", self.ready))).unwrap()
+        i32::try_from(self.ready["pids"][name].as_i64().unwrap_or_else(|| panic!("no {name} in {}", self.ready)))
+            .unwrap()
     }
 
     pub fn signal(&self, signal: &str) {
@@ -144,7 +152,8 @@ pub fn signal_to(pid: i32, signal: &str) {
 
 /// Whether a process is there and not a zombie.
 pub fn lives(pid: i32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z')))
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z')))
 }
 
 /// Waits for a state of the machine.

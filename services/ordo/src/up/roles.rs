@@ -1,0 +1,94 @@
+//! The roles that `ordo up` runs, and what each is told.
+
+use super::layout::Layout;
+use anyhow::Context;
+use ordo_contract::right::User;
+use ordo_servers::{DatabaseRole, Keys, PostgresServer, Spawn, secret};
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// The agent of this machine.
+pub const AGENT: &str = "local";
+/// The person that `ordo up` works as, and whose credentials stand in `ordo.env`.
+pub const PERSON: &str = "ops";
+/// The secret that holds the address of Ordo's own database for the `backup` example.
+const DATABASE_SECRET: &str = "ordo-database";
+
+/// One process to be.
+#[derive(Debug)]
+pub struct RoleProcess {
+    /// `controller/c1`
+    pub name: String,
+    pub role: &'static str,
+    /// Its data folder.
+    pub data: PathBuf,
+    pub spawn: Spawn,
+}
+
+/// What all roles are told.
+#[derive(Debug)]
+pub struct Surroundings<'a> {
+    pub layout: &'a Layout,
+    pub keys: &'a Keys,
+    pub nats_url: &'a str,
+    pub postgres: &'a PostgresServer,
+    /// Added to the environment of all, from the command line of `ordo up`.
+    pub scale_down: u64,
+}
+
+/// Two controllers, so that one takes over; a proxy, a history service and an agent.
+pub fn all(surroundings: &Surroundings<'_>) -> anyhow::Result<Vec<RoleProcess>> {
+    let roles = [
+        ("controller", "c1", User::Controller),
+        ("controller", "c2", User::Controller),
+        ("proxy", "p1", User::Proxy),
+        ("history", "h1", User::History),
+        ("agent", AGENT, User::Agent(AGENT.to_owned())),
+    ];
+    roles.into_iter().map(|(role, instance, user)| one(surroundings, role, instance, &user)).collect()
+}
+
+fn one(around: &Surroundings<'_>, role: &'static str, instance: &str, user: &User) -> anyhow::Result<RoleProcess> {
+    let data = around.layout.instance(role, instance);
+    secret::make_folder(&data)?;
+    let program = std::env::current_exe().context("cannot find the program that runs here")?;
+    let mut spawn =
+        Spawn::new(program, around.layout.logs().join(format!("{role}-{instance}.log"))).arguments(["run", role]);
+    // Nothing that a shell holds for the command line may reach a role.
+    let kept = ["ORDO_LOG", "ORDO_LOG_FORMAT", "ORDO_SERVERS"];
+    spawn.without = std::env::vars_os().map(|(name, _)| name).filter(|name| is_ours(name, &kept)).collect();
+    spawn = spawn
+        .variable("ORDO_SITE", around.keys.site().site())
+        .variable("ORDO_INSTANCE", instance)
+        .variable("ORDO_DATA", &data)
+        .variable("ORDO_NATS_URL", around.nats_url)
+        .variable("ORDO_NATS_CREDS", around.keys.credentials(&around.layout.creds(), user)?);
+    match role {
+        "controller" => spawn = spawn.variable("ORDO_JOURNAL_SCALE_DOWN", around.scale_down.to_string()),
+        "history" => {
+            spawn = spawn
+                .variable("ORDO_DATABASE_URL", around.postgres.url_without_password(DatabaseRole::History))
+                .variable("ORDO_DATABASE_PASSWORD_FILE", around.postgres.password_file(DatabaseRole::History));
+        }
+        "agent" => {
+            let folder = data.join("secrets");
+            secret::make_folder(&folder)?;
+            secret::write(&folder.join(DATABASE_SECRET), &around.postgres.url(DatabaseRole::Backup)?)?;
+            // Jobs find pg_dump and psql of the server's version.
+            spawn = spawn.variable("ORDO_AGENT", instance).variable("PATH", path_with(around.postgres.bin())?);
+        }
+        _ => {}
+    }
+    Ok(RoleProcess { name: format!("{role}/{instance}"), role, data, spawn })
+}
+
+fn is_ours(name: &OsString, kept: &[&str]) -> bool {
+    let name = name.to_string_lossy();
+    name.starts_with("ORDO_") && !kept.contains(&name.as_ref())
+}
+
+fn path_with(first: &Path) -> anyhow::Result<OsString> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::iter::once(first.to_owned()).chain(std::env::split_paths(&path));
+    std::env::join_paths(folders).context("PATH holds a folder that cannot stand in it")
+}
