@@ -5,7 +5,8 @@ use ordo_domain::{
     agent::{AgentAdded, AgentReady, AgentStopped},
     command::{Accepted, By, DeployItem},
     controller::{
-        CommandAccepted, CommandFailed, CommandRefused, ControllerActivated, ControllerHandedOver, RoleHeld, StateDigest,
+        CommandAccepted, CommandFailed, CommandRefused, ControllerActivated, ControllerHandedOver, RoleHeld,
+        StateDigest,
     },
     definition::WorkflowDeployed,
     failure::Failure::ExitCode,
@@ -90,7 +91,10 @@ pub fn added() -> OrderAdded {
         due_at: Some(at(30)),
         held: false,
         late: LatePolicy { grace: Some(Span::from_secs(7200)), then: LateAction::Skip },
-        arguments: BTreeMap::from([(id("day"), "2026-11-22".into()), (id("regions"), Value::List(vec!["east".into()]))]),
+        arguments: BTreeMap::from([
+            (id("day"), "2026-11-22".into()),
+            (id("regions"), Value::List(vec!["east".into()])),
+        ]),
         start: Some(StartKey { schedule: "nightly".into(), parameterisation: "all".into(), instant: at(30) }),
         by: by(),
         counter: 1,
@@ -127,7 +131,8 @@ fn orders() -> Vec<Event> {
         OrderMoved { order: order(), to: id("b"), left: vec![id("t")] }.into(),
         OrderTried { order: order(), block: id("a"), to: id("b") }.into(),
         OrderQueued { order: order(), position: id("a"), resources: demands() }.into(),
-        OrderForked { order: order(), position: id("a"), when_failed: WhenFailed::CancelOthers, children: children() }.into(),
+        OrderForked { order: order(), position: id("a"), when_failed: WhenFailed::CancelOthers, children: children() }
+            .into(),
         OrderJoined { order: order(), position: id("a"), outcome: Outcome::Succeeded }.into(),
         OrderCaught {
             order: order(),
@@ -208,9 +213,14 @@ fn of_the_site() -> Vec<Event> {
         ControllerHandedOver { epoch: 2, from: id("c1"), to: Some(id("c2")) }.into(),
         RoleHeld { instance: id("c1"), who: "ops".into(), why: "repair".into() }.into(),
         CommandAccepted { command: id("c1"), outcome }.into(),
-        CommandRefused { command: Some(id("c2")), refusal: Refusal::WorkflowUnknown { workflow: id("nothing") } }.into(),
-        CommandFailed { command: Some(id("c3")), order: None, failure: Failure::Internal { reason: "panicked twice".into() } }
+        CommandRefused { command: Some(id("c2")), refusal: Refusal::WorkflowUnknown { workflow: id("nothing") } }
             .into(),
+        CommandFailed {
+            command: Some(id("c3")),
+            order: None,
+            failure: Failure::Internal { reason: "panicked twice".into() },
+        }
+        .into(),
         StateDigest { decisions: 10_000, hash: "d".repeat(64) }.into(),
     ]
 }

@@ -55,7 +55,8 @@ fn forked() -> Event {
 fn retrying() -> Event {
     let (block, failed_at, to) = (id("t"), id("a"), id("a"));
     let failure = samples::failure();
-    OrderRetrying { order: order(), block, failed_at, failure, attempt: 2, until: samples::at(50), to, left: vec![] }.into()
+    OrderRetrying { order: order(), block, failed_at, failure, attempt: 2, until: samples::at(50), to, left: vec![] }
+        .into()
 }
 
 fn cancel_requested() -> Event {
@@ -158,7 +159,10 @@ fn events() -> Vec<(&'static str, Event)> {
 fn site() -> Site {
     let mut site = Site::default();
     for event in samples::all() {
-        if matches!(event, Event::AgentAdded(_) | Event::AgentReady(_) | Event::LockDeployed(_) | Event::WorkflowDeployed(_)) {
+        if matches!(
+            event,
+            Event::AgentAdded(_) | Event::AgentReady(_) | Event::LockDeployed(_) | Event::WorkflowDeployed(_)
+        ) {
             apply(&mut site, samples::at(0), &event).unwrap();
         }
     }

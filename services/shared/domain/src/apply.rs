@@ -1,6 +1,11 @@
 //! What an event does to the state: dispatch only, the effects are in the `apply.rs` of each entity.
 
-use crate::{Event, Instant, OrderId, Site, agent, controller, lock, order::apply as order, run::apply as run, workflow};
+use crate::{
+    Event, Instant, OrderId, Site, agent, controller, lock,
+    order::{apply as order, birth, control},
+    run::apply as run,
+    workflow,
+};
 use std::fmt::Display;
 
 /// An event that does not fit the state it met: a bug, or a journal that is not ours. Nothing was changed.
@@ -29,7 +34,7 @@ pub(crate) fn unknown_order(order: &OrderId) -> NotApplicable {
 /// Total and deterministic; never decides, never evaluates. `at` is the time of the commit that holds the event.
 pub fn apply(site: &mut Site, at: Instant, event: &Event) -> Result<(), NotApplicable> {
     let applied = match event {
-        Event::OrderAdded(e) => order::added(site, at, e),
+        Event::OrderAdded(e) => birth::added(site, at, e),
         Event::OrderStarted(e) => order::started(site, at, e),
         Event::OrderMoved(e) => order::moved(site, at, e),
         Event::OrderTried(e) => order::tried(site, at, e),
@@ -41,11 +46,11 @@ pub fn apply(site: &mut Site, at: Instant, event: &Event) -> Result<(), NotAppli
         Event::OrderAwoke(e) => order::awoke(site, at, e),
         Event::OrderFailed(e) => order::failed(site, at, e),
         Event::OrderFinished(e) => order::finished(site, at, e),
-        Event::OrderCancelRequested(e) => order::cancel_requested(site, e),
-        Event::OrderCancelled(e) => order::cancelled(site, at, e),
-        Event::OrderSuspendRequested(e) => order::suspend_requested(site, e),
-        Event::OrderSuspended(e) => order::suspended(site, at, e),
-        Event::OrderResumed(e) => order::resumed(site, at, e),
+        Event::OrderCancelRequested(e) => control::cancel_requested(site, e),
+        Event::OrderCancelled(e) => control::cancelled(site, at, e),
+        Event::OrderSuspendRequested(e) => control::suspend_requested(site, e),
+        Event::OrderSuspended(e) => control::suspended(site, at, e),
+        Event::OrderResumed(e) => control::resumed(site, at, e),
         Event::OrdersForgotten(e) => order::forgotten(site, e),
         Event::RunDispatched(e) => run::dispatched(site, at, e),
         Event::RunClaimed(e) => run::claimed(site, at, e),

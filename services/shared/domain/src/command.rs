@@ -51,8 +51,14 @@ impl DeployItem {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Accepted {
-    Orders { orders: Vec<OrderId> },
+    Orders {
+        orders: Vec<OrderId>,
+    },
     /// New version numbers; unchanged items are not among them.
-    Deployed { items: Vec<(DeployItem, u32)> },
-    Agent { agent: AgentName },
+    Deployed {
+        items: Vec<(DeployItem, u32)>,
+    },
+    Agent {
+        agent: AgentName,
+    },
 }

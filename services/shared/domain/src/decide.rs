@@ -65,9 +65,7 @@ fn answer(
 
 fn again(id: &CommandId, outcome: &CommandOutcome) -> Event {
     match outcome {
-        CommandOutcome::Accepted(outcome) => {
-            CommandAccepted { command: id.clone(), outcome: outcome.clone() }.into()
-        }
+        CommandOutcome::Accepted(outcome) => CommandAccepted { command: id.clone(), outcome: outcome.clone() }.into(),
         CommandOutcome::Refused(refusal) => {
             CommandRefused { command: Some(id.clone()), refusal: refusal.clone() }.into()
         }

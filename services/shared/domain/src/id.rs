@@ -1,7 +1,7 @@
 //! Names and ids as newtypes. Each checks its shape where it enters, so that nothing inside needs to.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
 /// A text that is not a valid name or id: what it was to be, the text, and what would be right.
@@ -24,8 +24,7 @@ fn plain(b: u8) -> bool {
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, $check:expr) => {
         $(#[$doc])*
-        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-        #[serde(try_from = "String", into = "String")]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, JsonSchema)]
         #[schemars(with = "String", description = $rule)]
         pub struct $name(Arc<str>);
 
@@ -43,6 +42,27 @@ macro_rules! id {
             }
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+        }
+        // By hand: a journal has millions of them, and the derived way makes a String of each.
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.serialize_str(&self.0)
+            }
+        }
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                struct Text;
+                impl de::Visitor<'_> for Text {
+                    type Value = $name;
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str(concat!("a ", $what, ": ", $rule))
+                    }
+                    fn visit_str<E: de::Error>(self, text: &str) -> Result<$name, E> {
+                        $name::new(text).map_err(E::custom)
+                    }
+                }
+                d.deserialize_str(Text)
             }
         }
         impl fmt::Display for $name {

@@ -21,8 +21,11 @@ pub struct Violation {
 
 type Checked = Result<(), String>;
 
+/// A rule by its name; `Err` says what breaks it.
+pub type Invariant = (&'static str, fn(&Site) -> Result<(), String>);
+
 /// Every invariant with its name.
-pub const INVARIANTS: &[(&str, fn(&Site) -> Result<(), String>)] = &[
+pub const INVARIANTS: &[Invariant] = &[
     ("locks_are_within_capacity", locks_are_within_capacity),
     ("resources_are_held_by_live_runs_alone", resources_are_held_by_live_runs_alone),
     ("runs_hold_what_they_demand", runs_hold_what_they_demand),
@@ -41,7 +44,7 @@ pub const INVARIANTS: &[(&str, fn(&Site) -> Result<(), String>)] = &[
     ("counters_are_above_all_ids", counters_are_above_all_ids),
     ("ended_orders_are_listed_once", ended_orders_are_listed_once),
     ("command_memory_agrees", command_memory_agrees),
-    ("starts_are_above_their_watermarks", starts_are_above_their_watermarks),
+    ("schedules_with_starts_have_a_watermark", schedules_with_starts_have_a_watermark),
     ("versions_are_consecutive", versions_are_consecutive),
 ];
 
@@ -75,7 +78,9 @@ fn broken(what: impl std::fmt::Display) -> Checked {
 fn locks_are_within_capacity(site: &Site) -> Checked {
     for (resource, usage) in &site.resources.0 {
         let Resource::Lock(name) = resource else { continue };
-        let Some(lock) = site.locks.get(name) else { return broken(format_args!("lock {name} is used but not deployed")) };
+        let Some(lock) = site.locks.get(name) else {
+            return broken(format_args!("lock {name} is used but not deployed"));
+        };
         let most = lock.lowered_from.unwrap_or(0).max(lock.definition.capacity);
         if usage.held_weight() > most {
             return broken(format_args!("{} of lock {name} is held, at most {most} can be", usage.held_weight()));
@@ -303,11 +308,10 @@ fn command_memory_agrees(site: &Site) -> Checked {
     if by_id == memory.by_time { Ok(()) } else { broken("commands by id and by time differ") }
 }
 
-fn starts_are_above_their_watermarks(site: &Site) -> Checked {
+fn schedules_with_starts_have_a_watermark(site: &Site) -> Checked {
     for key in site.starts.known.keys() {
-        match site.starts.watermarks.get(&key.schedule) {
-            None => return broken(format_args!("schedule {} has starts but no watermark", key.schedule)),
-            Some(_) => {}
+        if !site.starts.watermarks.contains_key(&key.schedule) {
+            return broken(format_args!("schedule {} has starts but no watermark", key.schedule));
         }
     }
     Ok(())

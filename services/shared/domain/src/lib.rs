@@ -7,7 +7,8 @@
 //!   the bodies live in the folder of their entity ([`order`], [`run`], [`lock`], [`agent`], [`controller`], [`definition`]).
 //! - [`site`]: the state; [`apply`] changes it, [`decide`] answers commands and reports, [`advance`] says what follows by itself.
 //! - [`workflow`]: a compiled workflow; [`definition`]: the YAML that people write; [`expression`]: CEL and `${ }` templates.
-//! - [`effect`]: what the world must be told after a commit.
+//!   `step/<instruction>.rs`: what an order does on an instruction.
+//! - [`effect`]: what the world must be told after a commit. [`invariant`]: what is true of every state.
 
 pub mod advance;
 pub mod agent;

@@ -61,10 +61,7 @@ pub enum Refusal {
 impl Refusal {
     /// Whether the thing asked about does not exist (exit code 4 of the command line).
     pub fn is_not_found(&self) -> bool {
-        matches!(
-            self,
-            Refusal::WorkflowUnknown { .. } | Refusal::OrderUnknown { .. } | Refusal::AgentUnknown { .. }
-        )
+        matches!(self, Refusal::WorkflowUnknown { .. } | Refusal::OrderUnknown { .. } | Refusal::AgentUnknown { .. })
     }
 }
 

@@ -74,7 +74,11 @@ impl FromStr for Span {
             }
             last = size;
             rest = &rest[letters..];
-            total = number.checked_mul(size).and_then(|n| total.checked_add(n)).filter(|t| *t <= MAX).ok_or_else(invalid)?;
+            total = number
+                .checked_mul(size)
+                .and_then(|n| total.checked_add(n))
+                .filter(|t| *t <= MAX)
+                .ok_or_else(invalid)?;
         }
         Ok(Self(total))
     }

@@ -31,7 +31,5 @@ pub(crate) fn stopped(site: &mut Site, e: &AgentStopped) -> Applied {
 }
 
 fn known<'a>(site: &'a mut Site, agent: &AgentName) -> Result<&'a mut Agent, NotApplicable> {
-    site.agents
-        .get_mut(agent)
-        .ok_or_else(|| misfit(format_args!("agent {agent}"), "unknown", "there is no such agent"))
+    site.agents.get_mut(agent).ok_or_else(|| misfit(format_args!("agent {agent}"), "unknown", "there is no such agent"))
 }

@@ -14,12 +14,8 @@ pub(crate) fn deployed(site: &mut Site, e: &LockDeployed) -> Applied {
         let state = format_args!("version {last}");
         return Err(misfit(format_args!("lock {}", e.lock.name), state, format_args!("{} is not the next", e.version)));
     }
-    let lock = DeployedLock {
-        version: e.version,
-        hash: e.hash.clone(),
-        definition: e.lock.clone(),
-        lowered_from: None,
-    };
+    let lock =
+        DeployedLock { version: e.version, hash: e.hash.clone(), definition: e.lock.clone(), lowered_from: None };
     site.locks.insert(e.lock.name.clone(), lock);
     note_excess(site, &Resource::Lock(e.lock.name.clone()));
     Ok(())

@@ -15,7 +15,9 @@ fn world() -> World {
     let mut w = World::new();
     w.lock("x", 3);
     w.lock("y", 3);
-    for (name, locks) in [("x1", &[("x", 1)][..]), ("x3", &[("x", 3)]), ("y3", &[("y", 3)]), ("xy", &[("x", 1), ("y", 1)])] {
+    for (name, locks) in
+        [("x1", &[("x", 1)][..]), ("x3", &[("x", 3)]), ("y3", &[("y", 3)]), ("xy", &[("x", 1), ("y", 1)])]
+    {
         w.deploy(workflow(name, vec![locked("a", locks)]));
     }
     w
@@ -75,7 +77,9 @@ fn all_locks_are_taken_or_none() {
     let behind = w.add("x1");
     assert_eq!(w.state(&behind), "queued");
     let waits = w.site.explain(&both, w.now);
-    assert!(matches!(&waits[..], [Wait::Lock { lock, holders, ahead: 0, .. }] if lock.as_str() == "y" && *holders == [holder.clone()]));
+    assert!(
+        matches!(&waits[..], [Wait::Lock { lock, holders, ahead: 0, .. }] if lock.as_str() == "y" && *holders == [holder.clone()])
+    );
     w.exits(&holder, 0);
     assert_eq!(states(&w, &[both, behind]), ["running", "running"]);
 }

@@ -85,7 +85,8 @@ pub(crate) fn add(
     let mut adder = Adder { site, by, ctx, today, counters: BTreeMap::new(), starts: BTreeMap::new() };
     // Part 1 checks the orders of all parts.
     let checked = if part <= 1 { 0..command.orders.len() } else { cut.clone() };
-    let mut added: Vec<OrderAdded> = command.orders[checked].iter().map(|new| adder.add(new)).collect::<Result<_, _>>()?;
+    let mut added: Vec<OrderAdded> =
+        command.orders[checked].iter().map(|new| adder.add(new)).collect::<Result<_, _>>()?;
     added.truncate(cut.len());
     let orders = earlier.iter().cloned().chain(added.iter().map(|a| a.order.clone())).collect();
     if cuts.len() > 1 {
@@ -117,6 +118,10 @@ impl<'a> Adder<'a> {
         let loaded = self.load(new, deployed)?;
         let workflow = &loaded.workflow;
         let business_day = new.business_day.unwrap_or(self.today);
+        check_date("business day", business_day)?;
+        if let Some(due) = new.due_at {
+            check_date("due time", due.date_naive())?;
+        }
         let (order, counter) = self.next_id(new, business_day)?;
         if let Some(start) = &new.start {
             self.check_start(start)?;
@@ -164,10 +169,6 @@ impl<'a> Adder<'a> {
     }
 
     fn next_id(&mut self, new: &NewOrder, day: NaiveDate) -> Result<(OrderId, u64), Refusal> {
-        if !(1970..=9999).contains(&day.year()) {
-            let (what, rule) = ("business day".into(), "a date from 1970-01-01 to 9999-12-31".into());
-            return Err(Refusal::InvalidId { what, text: day.to_string(), rule });
-        }
         let name = match &new.name {
             // The same rule.
             Some(name) => WorkflowName::new(name).map_err(|e| Refusal::InvalidId {
@@ -189,6 +190,7 @@ impl<'a> Adder<'a> {
     fn check_start(&self, start: &StartKey) -> Result<(), Refusal> {
         at_most("schedule name", Some(&start.schedule), limit::TAG_BYTES)?;
         at_most("parameterisation name", Some(&start.parameterisation), limit::TAG_BYTES)?;
+        check_date("time of the planned start", start.instant.date_naive())?;
         let (schedule, instant) = (start.schedule.clone(), start.instant.to_rfc3339());
         if let Some(order) = self.site.starts.known.get(start).or_else(|| self.starts.get(start)) {
             return Err(Refusal::StartKnown { schedule, instant, order: order.clone() });
@@ -200,6 +202,15 @@ impl<'a> Adder<'a> {
             _ => Ok(()),
         }
     }
+}
+
+/// What can be written in an id and read again.
+fn check_date(what: &str, day: NaiveDate) -> Result<(), Refusal> {
+    if (1970..=9999).contains(&day.year()) {
+        return Ok(());
+    }
+    let rule = "a date from 1970-01-01 to 9999-12-31".into();
+    Err(Refusal::InvalidId { what: what.into(), text: day.to_string(), rule })
 }
 
 fn tags(new: &NewOrder, of_workflow: &BTreeSet<String>) -> Result<BTreeSet<String>, Refusal> {

@@ -33,7 +33,9 @@ pub(crate) fn next(site: &Site, order: &Order, ctx: Ctx) -> Vec<Event> {
                 Outcome::Succeeded | Outcome::Warning { .. } => step::go_on(&here),
             }
         }),
-        _ if matches!(order.mark, Some(Mark::Suspend { .. })) => vec![OrderSuspended { order: order.id.clone() }.into()],
+        _ if matches!(order.mark, Some(Mark::Suspend { .. })) => {
+            vec![OrderSuspended { order: order.id.clone() }.into()]
+        }
         _ if order.suspended => vec![],
         OrderState::Scheduled => match order.due_at {
             Some(due) if due > ctx.now => vec![],

@@ -8,7 +8,10 @@ use super::{
     state::Mark,
 };
 use crate::{
-    Ctx, Event, Label, OrderId, Position, Refusal, Site, command::Accepted, ctx::LoadedWorkflow, limit,
+    Ctx, Event, Label, OrderId, Position, Refusal, Site,
+    command::Accepted,
+    ctx::LoadedWorkflow,
+    limit,
     workflow::{Block, WhenFailed},
 };
 use std::collections::BTreeSet;
@@ -120,9 +123,15 @@ fn is_own_master(site: &Site, order: &Order, also_as_failed_branch: bool) -> Res
     let is_awaited = also_as_failed_branch
         && matches!(order.state, OrderState::Failed { .. })
         && site.orders.get(&parent.order).is_some_and(|p| {
-            p.mark.is_none() && matches!(p.state, OrderState::Forked { when_failed: WhenFailed::Wait, .. })
+            p.mark.is_none()
+                && !p.suspended
+                && matches!(p.state, OrderState::Forked { when_failed: WhenFailed::Wait, .. })
         });
-    if is_awaited { Ok(()) } else { Err(Refusal::OrderIsChild { order: order.id.clone(), parent: parent.order.clone() }) }
+    if is_awaited {
+        Ok(())
+    } else {
+        Err(Refusal::OrderIsChild { order: order.id.clone(), parent: parent.order.clone() })
+    }
 }
 
 /// Any step in the same fork branch, by its position or its label alone.

@@ -2,8 +2,8 @@
 
 use super::command::StartKey;
 use crate::{
-    Arguments, BranchName, CommandId, ContentHash, Failure, Instant, Label, LockName, OrderId, Outcome, Position, Span, WorkflowName,
-    command::By, workflow::LatePolicy, workflow::WhenFailed,
+    Arguments, BranchName, CommandId, ContentHash, Failure, Instant, Label, LockName, OrderId, Outcome, Position, Span,
+    WorkflowName, command::By, workflow::LatePolicy, workflow::WhenFailed,
 };
 use chrono::NaiveDate;
 use schemars::JsonSchema;
@@ -100,7 +100,10 @@ pub struct Demand {
 pub enum Resource {
     Lock(LockName),
     /// The parallel limit of a job.
-    Job { workflow: WorkflowName, job: Label },
+    Job {
+        workflow: WorkflowName,
+        job: Label,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -214,7 +217,9 @@ pub struct OrderCancelled {
 pub enum CancelReason {
     Requested,
     /// Its late policy says skip.
-    Late { late_by: Span },
+    Late {
+        late_by: Span,
+    },
     /// Another branch failed and the fork cancels the others.
     BranchFailed,
     /// The order it is a branch of was cancelled.

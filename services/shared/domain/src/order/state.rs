@@ -100,14 +100,27 @@ pub enum OrderState {
     /// Between steps: the next decision is due.
     Ready,
     /// Waits at a job for resources.
-    Queued { demands: Vec<Demand> },
+    Queued {
+        demands: Vec<Demand>,
+    },
     /// Its job is sent, or runs: see the run.
-    Processing { run: RunId },
+    Processing {
+        run: RunId,
+    },
     /// The step at its position has ended; what follows is not decided yet.
-    Processed { outcome: Outcome },
-    Retrying { until: Instant },
-    Forked { when_failed: WhenFailed, children: Vec<OrderId> },
-    Failed { failure: Failure },
+    Processed {
+        outcome: Outcome,
+    },
+    Retrying {
+        until: Instant,
+    },
+    Forked {
+        when_failed: WhenFailed,
+        children: Vec<OrderId>,
+    },
+    Failed {
+        failure: Failure,
+    },
     Finished,
     Cancelled,
 }

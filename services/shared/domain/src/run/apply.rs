@@ -94,7 +94,5 @@ pub(crate) fn ended(site: &mut Site, at: Instant, e: &RunEnded) -> Applied {
 }
 
 fn known<'a>(site: &'a mut Site, run: &RunId) -> Result<&'a mut Run, crate::apply::NotApplicable> {
-    site.runs
-        .get_mut(run)
-        .ok_or_else(|| misfit(format_args!("run {run}"), "unknown", "it has ended, or never was"))
+    site.runs.get_mut(run).ok_or_else(|| misfit(format_args!("run {run}"), "unknown", "it has ended, or never was"))
 }

@@ -142,7 +142,8 @@ fn judge(order: &Order, run: &Run, job: &Job, facts: &mut RunFacts) -> Option<Ou
     }
     let outcome = match &facts.end {
         _ if was_killed => {
-            let reason = if is_cancelled { "the order is cancelled" } else { "by its agent, though nobody asked for that" };
+            let reason =
+                if is_cancelled { "the order is cancelled" } else { "by its agent, though nobody asked for that" };
             Failure::Killed { reason: reason.into() }.into()
         }
         RunEnd::Exited { code } if job.success.contains(code) => Outcome::Succeeded,
@@ -181,7 +182,10 @@ fn check_results(order: &Order, job: &Job, facts: &RunFacts, is_failed: bool) ->
                 return wrong(name.as_str(), format!("it is a {}, declared as {kind}", value.kind()));
             }
             Some(_) if value.is_deeper_than(limit::VALUE_DEPTH) => {
-                return wrong(name.as_str(), format!("lists and maps inside each other, more than {}", limit::VALUE_DEPTH));
+                return wrong(
+                    name.as_str(),
+                    format!("lists and maps inside each other, more than {}", limit::VALUE_DEPTH),
+                );
             }
             Some(_) => {}
         }

@@ -65,6 +65,8 @@ pub enum ReportRefusal {
     NotClaimed,
     AgentUnknown,
     /// The message could not be read.
-    Malformed { reason: String },
+    Malformed {
+        reason: String,
+    },
     Repeated,
 }

@@ -9,12 +9,22 @@ use std::collections::BTreeMap;
 #[serde(rename_all = "snake_case")]
 pub enum Report {
     /// The claim: the first of these for a run wins, by its subject. The agent spawns only after it.
-    Accepted { run: RunId },
+    Accepted {
+        run: RunId,
+    },
     /// The controller's claim of a run that must not start any more.
-    Refused { run: RunId },
-    Ended { run: RunId, facts: RunFacts },
+    Refused {
+        run: RunId,
+    },
+    Ended {
+        run: RunId,
+        facts: RunFacts,
+    },
     /// An instance has started, or came back after its connection was lost.
-    Ready { node: NodeName, version: String },
+    Ready {
+        node: NodeName,
+        version: String,
+    },
     /// An instance stops in order; its runner's jobs go on.
     Stopping,
 }
@@ -41,15 +51,25 @@ pub struct RunFacts {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RunEnd {
-    Exited { code: i32 },
-    Signalled { signal: i32 },
-    TimedOut { limit: Span },
+    Exited {
+        code: i32,
+    },
+    Signalled {
+        signal: i32,
+    },
+    TimedOut {
+        limit: Span,
+    },
     /// By a kill that the controller asked for.
     Killed,
     /// Nothing was spawned: no such directory, no such program, disk full, secret missing, …
-    NotStarted { reason: String },
+    NotStarted {
+        reason: String,
+    },
     /// Its runner died: whether it did its work is not known.
-    Lost { reason: String },
+    Lost {
+        reason: String,
+    },
 }
 
 impl RunEnd {

@@ -24,6 +24,10 @@ pub struct JobSpec {
 #[serde(rename_all = "snake_case")]
 pub enum SpecAction {
     /// An object of the definition store; run by `/bin/sh -eu` unless it begins with `#!`.
-    Script { hash: ContentHash },
-    Command { arguments: Vec<String> },
+    Script {
+        hash: ContentHash,
+    },
+    Command {
+        arguments: Vec<String>,
+    },
 }

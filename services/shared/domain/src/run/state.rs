@@ -24,6 +24,11 @@ pub struct Run {
 #[serde(rename_all = "snake_case")]
 pub enum RunState {
     /// Sent; nobody has claimed it. The spec is kept to send the same again.
-    Dispatched { spec: Box<JobSpec> },
-    Claimed { instance: InstanceId, at: Instant },
+    Dispatched {
+        spec: Box<JobSpec>,
+    },
+    Claimed {
+        instance: InstanceId,
+        at: Instant,
+    },
 }

@@ -72,7 +72,9 @@ fn a_lost_run_of_a_restartable_job_is_sent_again_with_a_new_id() {
     let run = w.claim(&o);
     let lost = decide::lost(&w.site, &run, "its instance does not know it", w.ctx());
     let events = w.settle(lost);
-    assert!(matches!(&events[..], [Event::RunEnded(e), Event::RunDispatched(d)] if e.outcome.is_none() && d.attempt == 2));
+    assert!(
+        matches!(&events[..], [Event::RunEnded(e), Event::RunDispatched(d)] if e.outcome.is_none() && d.attempt == 2)
+    );
     assert_ne!(w.run_of(&o), run);
     assert!(decide::lost(&w.site, &run, "again", w.ctx()).is_empty());
     let sent = w.run_of(&o);

@@ -6,11 +6,7 @@ use crate::{
         OrderState,
         event::{Demand, OrderQueued, Resource},
     },
-    run::{
-        JobSpec,
-        event::RunDispatched,
-        spec::SpecAction,
-    },
+    run::{JobSpec, event::RunDispatched, spec::SpecAction},
     workflow::{Action, Job},
 };
 
@@ -32,7 +28,8 @@ pub(super) fn take(here: &Here, job: &Job) -> Result<Vec<Event>, Failure> {
 
 /// In the order of their names.
 fn demands(here: &Here, job: &Job) -> Vec<Demand> {
-    let locks = job.locks.iter().map(|(lock, weight)| Demand { resource: Resource::Lock(lock.clone()), weight: *weight });
+    let locks =
+        job.locks.iter().map(|(lock, weight)| Demand { resource: Resource::Lock(lock.clone()), weight: *weight });
     let slot = job.parallel.map(|_| Demand {
         resource: Resource::Job { workflow: here.order.workflow.name.clone(), job: here.label.clone() },
         weight: 1,

@@ -103,10 +103,8 @@ fn results_of_a_wrong_kind_and_too_large_ones_fail_the_step() {
 #[test]
 fn a_secret_reaches_the_job_as_a_reference_and_cannot_be_given() {
     let mut w = World::new();
-    let mut secret = workflow(
-        "w",
-        vec![job_with("a", |j| j.env = [("DB".to_owned(), Template("${ db }".into()))].into())],
-    );
+    let mut secret =
+        workflow("w", vec![job_with("a", |j| j.env = [("DB".to_owned(), Template("${ db }".into()))].into())]);
     secret.parameters.insert(id("db"), parameter(json!({"type": "secret", "from": "sales-db"})));
     w.deploy(secret);
     let o = w.add("w");
@@ -131,9 +129,16 @@ fn a_job_message_beyond_the_limit_fails_the_step() {
 #[test]
 fn a_fork_joins_when_all_branches_have_finished_and_hands_up_their_results() {
     let mut w = World::new();
-    let rows = |label: &str| job_with(label, |j| j.results = serde_json::from_value(json!({"rows": "number"})).unwrap());
+    let rows =
+        |label: &str| job_with(label, |j| j.results = serde_json::from_value(json!({"rows": "number"})).unwrap());
     let branches = vec![("east", vec![rows("a")]), ("west", vec![rows("b")])];
-    w.deploy(workflow("w", vec![fork("loads", WhenFailed::Join, branches), if_else("sum", "a.rows + b.rows == 5", vec![job("yes")], vec![])]));
+    w.deploy(workflow(
+        "w",
+        vec![
+            fork("loads", WhenFailed::Join, branches),
+            if_else("sum", "a.rows + b.rows == 5", vec![job("yes")], vec![]),
+        ],
+    ));
     let o = w.add("w");
     let (east, west) = (w.child(&o, "east"), w.child(&o, "west"));
     assert_eq!(w.position(&west), "loads:west/b");
@@ -178,7 +183,9 @@ fn a_failed_branch_fails_the_fork_after_the_others_have_ended() {
     assert!(matches!(w.resume(&w.child(&o, "a")), Err(Refusal::OrderIsChild { .. })));
     w.exits(&w.child(&o, "b"), 0);
     w.exits(&w.child(&o, "b"), 0);
-    assert!(matches!(&w.order(&o).state, OrderState::Failed { failure: Failure::BranchFailed { branch, .. } } if branch.as_str() == "a"));
+    assert!(
+        matches!(&w.order(&o).state, OrderState::Failed { failure: Failure::BranchFailed { branch, .. } } if branch.as_str() == "a")
+    );
 }
 
 #[test]
@@ -244,7 +251,12 @@ fn finish_in_a_branch_ends_that_branch_only() {
 #[test]
 fn fail_in_a_try_block_is_caught_and_its_message_is_the_error() {
     let mut w = World::new();
-    let see = if_else("see", "error.message == 'no rows' && error.label == 'stop' && error.code == 'fail'", vec![job("yes")], vec![]);
+    let see = if_else(
+        "see",
+        "error.message == 'no rows' && error.label == 'stop' && error.code == 'fail'",
+        vec![job("yes")],
+        vec![],
+    );
     w.deploy(workflow("w", vec![try_catch("t", vec![fail("stop", "no rows")], None, vec![see]), job("last")]));
     let o = w.add("w");
     assert_eq!(w.position(&o), "yes");
@@ -310,7 +322,13 @@ fn retries_wait_their_delays_and_then_the_failure_goes_outward() {
 #[test]
 fn a_retry_condition_decides_and_catch_runs_when_it_does_not_hold() {
     let mut w = World::new();
-    let block = try_when("t", vec![job("load")], &[10], "load.returnCode in [75, 111] && error.code == 'exit_code'", vec![job("tidy")]);
+    let block = try_when(
+        "t",
+        vec![job("load")],
+        &[10],
+        "load.returnCode in [75, 111] && error.code == 'exit_code'",
+        vec![job("tidy")],
+    );
     w.deploy(workflow("w", vec![block]));
     let (again, not) = (w.add("w"), w.add("w"));
     w.exits(&again, 75);
@@ -382,7 +400,14 @@ fn a_call_runs_the_other_workflow_with_its_own_arguments() {
     inner.parameters.insert(id("day"), parameter(json!({"type": "string", "default": "${ order.business_day }"})));
     w.deploy(inner);
     let first = job_with("a", |j| j.success = [2].into());
-    w.deploy(workflow("outer", vec![first, call("c", "inner", json!({"n": "${ a.returnCode }"})), if_else("if", "c.returnCode == 0", vec![job("last")], vec![])]));
+    w.deploy(workflow(
+        "outer",
+        vec![
+            first,
+            call("c", "inner", json!({"n": "${ a.returnCode }"})),
+            if_else("if", "c.returnCode == 0", vec![job("last")], vec![]),
+        ],
+    ));
     let o = w.add("outer");
     w.exits(&o, 2);
     let child = w.child(&o, "c");
@@ -400,7 +425,15 @@ fn a_call_runs_the_other_workflow_with_its_own_arguments() {
 fn a_failed_call_fails_its_step() {
     let mut w = World::new();
     w.deploy(workflow("inner", vec![job("x")]));
-    w.deploy(workflow("outer", vec![try_catch("t", vec![call("c", "inner", json!({}))], None, vec![if_else("if", "c.returnCode == 1", vec![job("yes")], vec![])])]));
+    w.deploy(workflow(
+        "outer",
+        vec![try_catch(
+            "t",
+            vec![call("c", "inner", json!({}))],
+            None,
+            vec![if_else("if", "c.returnCode == 1", vec![job("yes")], vec![])],
+        )],
+    ));
     let o = w.add("outer");
     w.exits(&w.child(&o, "c"), 1);
     assert_eq!(w.position(&o), "yes");

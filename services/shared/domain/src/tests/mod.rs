@@ -8,7 +8,9 @@ pub(crate) use world::{World, by, facts, hash_of, new_order};
 
 use crate::{
     Span,
-    workflow::{Action, Expression, Instruction, Job, LatePolicy, Parameter, Retry, Step, Template, WhenFailed, Workflow},
+    workflow::{
+        Action, Expression, Instruction, Job, LatePolicy, Parameter, Retry, Step, Template, WhenFailed, Workflow,
+    },
 };
 use std::{collections::BTreeMap, str::FromStr};
 

@@ -104,7 +104,9 @@ impl World {
         }
         self.events.extend(events.iter().cloned());
         assert_eq!(self.replica, self.site);
-        if let Err(e) = invariant::check(&self.site).and_then(|()| invariant::nothing_is_left_undecided(&self.site, self.ctx())) {
+        if let Err(e) =
+            invariant::check(&self.site).and_then(|()| invariant::nothing_is_left_undecided(&self.site, self.ctx()))
+        {
             panic!("{e}\nafter {events:#?}");
         }
     }

@@ -12,7 +12,11 @@ pub(crate) fn deployed(site: &mut Site, at: Instant, e: &WorkflowDeployed) -> Ap
     let last = site.workflows.get(&e.workflow).map_or(0, |w| w.version);
     if e.version != last + 1 {
         let state = format_args!("version {last}");
-        return Err(misfit(format_args!("workflow {}", e.workflow), state, format_args!("{} is not the next", e.version)));
+        return Err(misfit(
+            format_args!("workflow {}", e.workflow),
+            state,
+            format_args!("{} is not the next", e.version),
+        ));
     }
     let workflow = site.workflows.entry(e.workflow.clone()).or_insert_with(|| DeployedWorkflow {
         version: 0,

@@ -70,7 +70,8 @@ fn render(arguments: &Arguments, default: &Value, order: OrderFacts<'_>) -> Resu
 fn check(workflow: &Workflow, name: &VariableName, parameter: &Parameter, value: &Value) -> Result<(), Refusal> {
     if parameter.kind == Kind::Secret {
         let file = secret_name(name, parameter);
-        let reason = format!("it is a secret: agents read it from the file {file} of their secrets folder, nobody gives it");
+        let reason =
+            format!("it is a secret: agents read it from the file {file} of their secrets folder, nobody gives it");
         return Err(invalid(workflow, name, reason));
     }
     if value.is_deeper_than(limit::VALUE_DEPTH) {

@@ -9,10 +9,7 @@ use crate::{
     limit,
     lock::{LockDefinition, LockDeployed},
 };
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// What the site has after the deployment, as far as the deployed workflows can name it.
 struct Deployment<'a> {
@@ -126,7 +123,8 @@ fn events(deployment: &Deployment, by: &By) -> (Vec<Event>, Accepted) {
         }
         let version = known.map_or(0, |w| w.version) + 1;
         let (workflow, hash) = ((*name).clone(), (*hash).clone());
-        events.push(WorkflowDeployed { workflow: workflow.clone(), version, hash: hash.clone(), by: by.clone() }.into());
+        events
+            .push(WorkflowDeployed { workflow: workflow.clone(), version, hash: hash.clone(), by: by.clone() }.into());
         items.push((DeployItem::Workflow { name: workflow, hash }, version));
     }
     (events, Accepted::Deployed { items })

@@ -60,7 +60,9 @@ impl Instruction {
             Instruction::Fork { branches, .. } => {
                 branches.iter().map(|(name, steps)| (Block::Branch(name.clone()), steps.as_slice())).collect()
             }
-            Instruction::Job(_) | Instruction::Call { .. } | Instruction::Fail { .. } | Instruction::Finish { .. } => vec![],
+            Instruction::Job(_) | Instruction::Call { .. } | Instruction::Fail { .. } | Instruction::Finish { .. } => {
+                vec![]
+            }
         }
     }
 

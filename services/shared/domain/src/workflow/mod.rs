@@ -7,7 +7,9 @@ pub(crate) mod arguments;
 pub(crate) mod decide;
 pub mod index;
 
-use crate::{AgentName, BranchName, ContentHash, Kind, Label, LockName, SecretName, Span, Value, VariableName, WorkflowName};
+use crate::{
+    AgentName, BranchName, ContentHash, Kind, Label, LockName, SecretName, Span, Value, VariableName, WorkflowName,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};

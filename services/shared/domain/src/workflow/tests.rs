@@ -70,7 +70,8 @@ fn a_deployment_may_use_what_it_brings_along() {
     let caller = workflow("a", vec![call("c", "b", json!({}))]);
     let called = workflow("b", vec![job_with("j", |j| j.locks = [(id("x"), 2)].into())]);
     w.try_deploy(vec![caller, called], vec![lock]).unwrap();
-    let names: Vec<_> = w.events.iter().filter(|e| matches!(e, Event::LockDeployed(_) | Event::WorkflowDeployed(_))).collect();
+    let names: Vec<_> =
+        w.events.iter().filter(|e| matches!(e, Event::LockDeployed(_) | Event::WorkflowDeployed(_))).collect();
     assert!(matches!(names[..], [Event::LockDeployed(_), Event::WorkflowDeployed(_), Event::WorkflowDeployed(_)]));
 }
 
