@@ -4,6 +4,8 @@ mod cli_error;
 mod cli_file;
 mod cli_help;
 mod cli_view;
+mod definition_problems;
+mod schema_files;
 mod transition_events;
 mod transition_samples;
 mod transition_table;
