@@ -2,8 +2,10 @@
 
 use crate::bus_site::{SOON, Site, never, soon};
 use futures::StreamExt;
-use ordo_contract::name::StreamKind;
-use ordo_journal::{Ack, Durable, Headers, Outgoing, RequestError};
+use ordo_contract::name::{StreamKind, object_stream};
+use ordo_journal::{
+    Ack, Durable, FollowFrom, Headers, Journal, NatsJournal, Outgoing, RequestError, ServiceSpec,
+};
 use ordo_testkit::User;
 use std::time::Duration;
 
@@ -205,4 +207,108 @@ async fn a_request_under_another_name_reaches_nobody() {
     assert!(matches!(outcome, Err(RequestError::NoResponders { .. })), "{outcome:?}");
     let outcome = ops.request(&forged, "{}", Duration::from_millis(400)).await;
     assert!(matches!(outcome, Err(RequestError::Bus(_))), "{outcome:?}");
+}
+
+/// The server checks what a client publishes, never the reply subject it names: it then publishes the answer there
+/// itself. Nothing that such an answer could do may happen.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_sent_to_where_its_asker_may_not_publish_does_nothing() {
+    let site = Site::start().await;
+    let controller = site.bus(&User::Controller).await;
+    controller.ensure_agent_consumers("rogue").await.unwrap();
+    let (proxy, names) = (site.bus(&User::Proxy).await, site.nats.site());
+    let hash = proxy.definitions().put_by_hash("x", b"{}").await.unwrap();
+    let spec = ServiceSpec {
+        role: "proxy".into(),
+        instance: "p1".into(),
+        node: "n".into(),
+        description: "A proxy of a test".into(),
+        version: "0.1.0".into(),
+        at_a_time: 16,
+        role_endpoints: vec![("order", "add")],
+        instance_endpoints: vec![],
+    };
+    let empty: ordo_journal::Handler = std::sync::Arc::new(|_| Box::pin(async { Ok(bytes::Bytes::new()) }));
+    let _service = proxy.serve(spec, empty).await.unwrap();
+    let mut journal = NatsJournal::new(&controller);
+    for number in 0..10 {
+        journal.append(number, bytes::Bytes::from(format!("{number}"))).await.unwrap();
+    }
+    let lease = r#"{"held_by":"c1","who":"ops","why":"test"}"#;
+    controller.leases().put("controller", lease).await.unwrap();
+    let mut ends = Vec::new();
+    for kind in [StreamKind::Journal, StreamKind::Commands, StreamKind::Jobs] {
+        ends.push((kind, controller.last_sequence(kind).await.unwrap()));
+    }
+    let (jobs, reports) = (names.stream(StreamKind::Jobs), names.stream(StreamKind::Reports));
+    let of_agent = vec![
+        (names.report("rogue", "x"), ""),
+        (names.report_accepted("rogue", "r1"), ""),
+        (format!("$JS.API.DIRECT.GET.{reports}.{}", names.report_accepted("rogue", "r1")), ""),
+        (format!("$JS.API.DIRECT.GET.{reports}.{}", names.report_accepted("rogue", "none")), ""),
+        (format!("$JS.API.DIRECT.GET.{}", object_stream(&names.definition_store())), r#"{"seq":1}"#),
+        (format!("$JS.API.CONSUMER.MSG.NEXT.{jobs}.agent-rogue"), r#"{"batch":1,"no_wait":true}"#),
+        (names.request("agent-rogue", "proxy", "order", "add"), ""),
+        (names.instance("agent-rogue", "proxy", "p1", "instance", "ping"), ""),
+    ];
+    let of_person = vec![
+        ("$JS.API.INFO".to_owned(), ""),
+        ("$JS.API.STREAM.NAMES".to_owned(), ""),
+        ("$JS.API.STREAM.LIST".to_owned(), ""),
+        (format!("$JS.API.STREAM.INFO.{reports}"), ""),
+        (format!("$JS.API.CONSUMER.INFO.{jobs}.none"), ""),
+        (format!("$JS.API.CONSUMER.LIST.{jobs}"), ""),
+        (format!("$JS.API.STREAM.MSG.GET.KV_{}", names.lease_bucket()), r#"{"seq":1}"#),
+        ("$SRV.PING".to_owned(), ""),
+        ("$SRV.INFO".to_owned(), ""),
+        (names.request("ops", "proxy", "order", "add"), ""),
+        (names.instance("ops", "proxy", "p1", "instance", "ping"), ""),
+    ];
+    let history = format!("$JS.API.CONSUMER.DELETE.{}.history", names.stream(StreamKind::Journal));
+    let targets = [
+        format!("$JS.API.STREAM.PURGE.{}", names.stream(StreamKind::Journal)),
+        format!("$JS.API.STREAM.DELETE.{}", names.stream(StreamKind::Journal)),
+        history,
+        names.journal(),
+        names.command("order", "add"),
+        names.job_start("etl", "r9"),
+        format!("$KV.{}.controller", names.lease_bucket()),
+    ];
+    for (user, questions) in [(User::Agent("rogue".into()), of_agent), (User::Person("ops".into()), of_person)] {
+        let client = site.nats.connect(&user).await;
+        for (question, body) in &questions {
+            for target in &targets {
+                client.publish_with_reply(question.clone(), target.clone(), (*body).into()).await.unwrap();
+            }
+        }
+        client.flush().await.unwrap();
+        // One that is answered shows that all before it were.
+        let last = if matches!(user, User::Agent(_)) { names.report("rogue", "x") } else { "$JS.API.INFO".to_owned() };
+        assert!(answered(&client, &last, "").await.is_some());
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let journal = controller.stream_info(&names.stream(StreamKind::Journal)).await.unwrap();
+        assert_eq!(journal.first_sequence, 1, "{user:?} purged the journal");
+        let durable = controller.consumer_info(&names.stream(StreamKind::Journal), "history").await.unwrap();
+        assert!(durable.is_some(), "{user:?} deleted a consumer");
+        for (kind, end) in &ends {
+            let noise = controller.last_sequence(*kind).await.unwrap() - end;
+            eprintln!("{kind:?}: {noise} answers by {user:?}");
+            assert!(noise == 0 || matches!(user, User::Person(_)), "{user:?} {kind:?}");
+        }
+    }
+    // What people got in is noise, and no reader takes it for more.
+    let last = journal.append(10, "11".into()).await.unwrap().sequence;
+    let mut follow = proxy.follow(FollowFrom::journal(&proxy, 1)).await.unwrap();
+    for number in 0..11 {
+        let expected = if number == 10 { "11".to_owned() } else { number.to_string() };
+        assert_eq!(soon("a commit", follow.next()).await.unwrap().payload(), &expected);
+    }
+    assert_eq!(follow.position(), last + 1);
+    let commands = FollowFrom::contiguous(names.stream(StreamKind::Commands), names.commands(), 1);
+    let mut follow = controller.follow(commands).await.unwrap();
+    while follow.pending() > 0 {
+        let message = follow.next().await.unwrap();
+        assert!(!message.is_genuine() && message.payload().is_empty());
+    }
+    assert!(proxy.definition(&hash).await.unwrap().is_some());
 }

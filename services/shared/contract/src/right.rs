@@ -1,10 +1,13 @@
 //! Who may publish and subscribe what: the least that each kind of user needs, computed from `name.rs`.
 //!
 //! The server checks the subjects of what a client publishes and subscribes, never the subject that it names for the
-//! reply. A user can thus make the server, or a service, send an answer to a subject that it may not publish itself
-//! (tested on 2.15.1, see `services/adr`). Hence: agents and people live in an account of their own, in which only what
-//! [`exports`] lists can be reached at all; and within that, a message counts only when it carries the subject that it
-//! was meant for ([`ADDRESS_HEADER`]) and no sign of being an answer.
+//! reply. A client can thus have an answer of the server, or of a service, published to a subject that it may not publish
+//! itself, an administrative one too (seen on 2.15.1: the empty "nothing found" of a read, sent to the subject that
+//! deletes a stream, deletes it). Hence three rules:
+//! - agents live in an account of their own ([`Account`]): what is answered to them stays there;
+//! - who lives in the site's account and is not trusted with it, people, has no right whose answer is empty or of its own
+//!   making (no direct get, no pull, no consumer); other answers are refused by the API, which takes no unknown fields;
+//! - a message counts only when it carries the subject that it was meant for ([`ADDRESS_HEADER`]).
 
 use crate::name::{SiteNames, StreamKind, agent_user, inbox_prefix, kv_stream, kv_subject, object_stream, token};
 use std::time::Duration;
@@ -22,6 +25,61 @@ pub enum User {
     /// By the agent's name, not by instance: twins share it.
     Agent(String),
     Person(String),
+}
+
+/// In which account of the NATS server a user lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Account {
+    /// Services and people. Holds the streams.
+    Site,
+    /// Agents. No streams; reaches only what [`offered_to_agents`] lists.
+    Agents,
+}
+
+/// What one account offers to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// What the other may publish to us. `many` = one request may have several answers.
+    Service { subject: String, many: bool },
+    /// What the other may hear of us.
+    Stream { subject: String },
+}
+
+impl Offer {
+    pub fn subject(&self) -> &str {
+        match self {
+            Offer::Service { subject, .. } | Offer::Stream { subject } => subject,
+        }
+    }
+}
+
+/// What the site's account offers to the agents' account: all that any agent needs. Which agent may use which subject
+/// is a matter of each agent's own rights.
+pub fn offered_to_agents(names: &SiteNames) -> Vec<Offer> {
+    let (site, jobs, reports) = (names.site(), names.stream(StreamKind::Jobs), names.stream(StreamKind::Reports));
+    let definitions = object_stream(&names.definition_store());
+    let one = |subject: String| Offer::Service { subject, many: false };
+    let many = |subject: String| Offer::Service { subject, many: true };
+    vec![
+        one(format!("ordo.{site}.report.>")),
+        one(format!("ordo.{site}.output.>")),
+        one(format!("ordo.{site}.log.>")),
+        one(format!("ordo.{site}.request.>")),
+        one(kv_subject(&names.instance_bucket(), ">")),
+        many(format!("$JS.API.CONSUMER.MSG.NEXT.{jobs}.*")),
+        one(format!("$JS.ACK.{jobs}.>")),
+        one(format!("$JS.ACK.*.*.{jobs}.>")),
+        one(format!("$JS.API.DIRECT.GET.{reports}.ordo.{site}.report.>")),
+        one(format!("$JS.API.DIRECT.GET.{definitions}")),
+        one(format!("$JS.API.DIRECT.GET.{definitions}.>")),
+        Offer::Stream { subject: format!("ordo.{site}.deliver.>") },
+    ]
+}
+
+/// What the agents' account offers to the site's: to be asked, and to be found by `nats micro`.
+pub fn offered_by_agents(names: &SiteNames) -> Vec<Offer> {
+    let asked = format!("ordo.{}.instance.>", names.site());
+    vec![Offer::Service { subject: asked, many: false }, Offer::Service { subject: "$SRV.>".to_owned(), many: true }]
 }
 
 /// Allowed and denied subjects. Deny wins.
@@ -55,6 +113,13 @@ impl User {
             User::History => "history".to_owned(),
             User::Agent(name) => agent_user(name),
             User::Person(name) => token(name),
+        }
+    }
+
+    pub fn account(&self) -> Account {
+        match self {
+            User::Agent(_) => Account::Agents,
+            User::Controller | User::Proxy | User::History | User::Person(_) => Account::Site,
         }
     }
 
@@ -295,7 +360,8 @@ fn agent(rights: &mut Rights<'_>, agent: &str) {
     rights.ask();
     rights.answer();
     rights.tell_of_itself();
-    rights.pull(&jobs, &names.starts_consumer(agent));
+    rights.api(format_args!("CONSUMER.MSG.NEXT.{jobs}.{}", names.starts_consumer(agent)));
+    rights.ack(&jobs, &names.starts_consumer(agent));
     rights.ack(&jobs, &names.kills_consumer(agent));
     rights.subscribe(names.kill_delivery(agent));
     // Its own claims, see `bus_config.rs`.

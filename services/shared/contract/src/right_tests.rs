@@ -130,3 +130,40 @@ fn a_person_sees_and_asks_but_writes_no_stream() {
 fn names_of_services_are_not_for_people() {
     assert!(User::is_reserved("controller") && User::is_reserved("agent-x") && !User::is_reserved("ops"));
 }
+
+/// Everything that an agent may publish or hear beyond its inbox crosses the border of its account.
+#[test]
+fn what_an_agent_may_is_offered_to_its_account_and_nothing_administrative_is() {
+    let (names, etl) = (names(), User::Agent("etl".into()));
+    let offered = offered_to_agents(&names);
+    for subject in etl.permissions(&names).publish.allow {
+        // Asking one instance is for the agents among themselves.
+        let within = subject.starts_with("ordo.default.instance.");
+        // A pattern is offered when the pattern itself fits the offer.
+        let crosses = offered.iter().any(|offer| matches(offer.subject(), &subject.replace('>', "x")));
+        assert!(within || crosses, "{subject}");
+    }
+    for subject in [
+        names.journal(),
+        names.command("order", "add"),
+        names.job_start("etl", "r"),
+        "$JS.API.STREAM.DELETE.ORDO-default-JOURNAL".to_owned(),
+        "$JS.API.STREAM.PURGE.ORDO-default-JOURNAL".to_owned(),
+        "$JS.API.CONSUMER.DELETE.ORDO-default-JOURNAL.history".to_owned(),
+        "$KV.ordo-default-lease.controller".to_owned(),
+        "$O.ordo-default-snapshot.M.x".to_owned(),
+    ] {
+        assert!(!offered.iter().any(|offer| matches(offer.subject(), &subject)), "{subject}");
+    }
+}
+
+/// Rule two of the module's text.
+#[test]
+fn people_have_no_right_whose_answer_is_empty_or_of_their_making() {
+    for subject in User::Person("ops".into()).permissions(&names()).publish.allow {
+        for verb in ["DIRECT.GET", "MSG.NEXT", "CONSUMER.CREATE", "DURABLE.CREATE"] {
+            assert!(!subject.contains(verb), "{subject}");
+        }
+        assert!(!subject.starts_with("$JS.") || !subject.contains('>'), "{subject}");
+    }
+}

@@ -204,7 +204,9 @@ async fn answer_all(
 /// `None` = not a request. An answer that somebody had sent here under another's name is none, and an answer of ours
 /// goes to inboxes only: a subject of the server's API as reply would make us its user.
 fn call_of(bus: &Bus, request: &async_nats::service::Request) -> Option<Call> {
-    let is_inbox = request.message.reply.as_ref().is_some_and(|reply| reply.starts_with("_INBOX"));
+    // `_R_.` is the server's own, for requests from another account; no client may name it.
+    let is_inbox = |reply: &str| reply.starts_with("_INBOX") || reply.starts_with("_R_.");
+    let is_inbox = request.message.reply.as_ref().is_some_and(|reply| is_inbox(reply.as_str()));
     if !is_inbox || request.message.headers.as_ref().is_some_and(is_answer) {
         tracing::warn!(subject = %request.message.subject, "not a request: its reply is no inbox, or it is an answer");
         return None;

@@ -4,7 +4,7 @@
 
 use data_encoding::{BASE32_NOPAD, BASE64URL_NOPAD};
 use nkeys::KeyPair;
-use ordo_contract::right::{Permissions, Subjects};
+use ordo_contract::right::{Offer, Permissions, Subjects};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha512_256};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -21,26 +21,76 @@ pub fn operator(operator: &KeyPair, system_account: &str) -> Result<String, nkey
     encode("ordo", &operator.public_key(), operator, claims)
 }
 
+/// What crosses an account's border.
+#[derive(Debug, Default)]
+pub struct Borders<'a> {
+    /// What it offers to others.
+    pub exports: Vec<Offer>,
+    /// What it takes, from the account with that public key.
+    pub imports: Vec<(Offer, &'a str)>,
+}
+
 /// An account's token. `jetstream` accounts may store without a limit of their own: streams have theirs, and the server
 /// has one for all.
 ///
 /// # Errors
 /// When the operator's key cannot sign.
-pub fn account(name: &str, account: &KeyPair, operator: &KeyPair, jetstream: bool) -> Result<String, nkeys::error::Error> {
+pub fn account(
+    name: &str,
+    account: &KeyPair,
+    operator: &KeyPair,
+    jetstream: bool,
+    borders: &Borders<'_>,
+) -> Result<String, nkeys::error::Error> {
     let storage = if jetstream { UNLIMITED } else { 0 };
     let limits = json!({
         "subs": UNLIMITED, "data": UNLIMITED, "payload": UNLIMITED, "imports": UNLIMITED, "exports": UNLIMITED,
         "wildcards": true, "conn": UNLIMITED, "leaf": UNLIMITED, "mem_storage": storage, "disk_storage": storage,
         "streams": storage, "consumer": storage,
     });
-    encode(name, &account.public_key(), operator, json!({ "type": "account", "version": 2, "limits": limits }))
+    let exports: Vec<Value> = borders.exports.iter().map(export).collect();
+    let imports: Vec<Value> = borders.imports.iter().map(|(offer, from)| import(offer, from)).collect();
+    let mut claims = json!({ "type": "account", "version": 2, "limits": limits });
+    if let Value::Object(map) = &mut claims {
+        for (name, list) in [("exports", exports), ("imports", imports)] {
+            if !list.is_empty() {
+                map.insert(name.to_owned(), Value::Array(list));
+            }
+        }
+    }
+    encode(name, &account.public_key(), operator, claims)
+}
+
+fn export(offer: &Offer) -> Value {
+    let subject = offer.subject();
+    match offer {
+        Offer::Service { many, .. } => {
+            let answers = if *many { "Stream" } else { "Singleton" };
+            json!({ "name": subject, "subject": subject, "type": "service", "response_type": answers })
+        }
+        Offer::Stream { .. } => json!({ "name": subject, "subject": subject, "type": "stream" }),
+    }
+}
+
+fn import(offer: &Offer, from: &str) -> Value {
+    let subject = offer.subject();
+    let kind = match offer {
+        Offer::Service { .. } => "service",
+        Offer::Stream { .. } => "stream",
+    };
+    json!({ "name": subject, "subject": subject, "type": kind, "account": from })
 }
 
 /// A user's token with its rights.
 ///
 /// # Errors
 /// When the account's key cannot sign.
-pub fn user(name: &str, user: &str, account: &KeyPair, permissions: &Permissions) -> Result<String, nkeys::error::Error> {
+pub fn user(
+    name: &str,
+    user: &str,
+    account: &KeyPair,
+    permissions: &Permissions,
+) -> Result<String, nkeys::error::Error> {
     let mut claims = json!({
         "type": "user", "version": 2, "subs": UNLIMITED, "data": UNLIMITED, "payload": UNLIMITED,
         "pub": subjects(&permissions.publish), "sub": subjects(&permissions.subscribe),

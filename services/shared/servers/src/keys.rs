@@ -1,12 +1,14 @@
-//! The keys behind a site's users: one operator, the system account, the site's account. They stand in a folder of
+//! The keys behind a site's users: one operator, the system account, the site's account and that of its agents, who
+//! reach only what is offered to them (why: `ordo_contract::right`). They stand in a folder of
 //! their own, 0600. Whoever holds the account's key can make users with any right: it never leaves the machine where
 //! `ordo up` or `ordo setup` made it, and no service reads it.
 
+use crate::claims::Borders;
 use crate::{ServersError, claims, secret};
 use data_encoding::BASE32_NOPAD;
 use nkeys::{KeyPair, KeyPairType};
 use ordo_contract::name::SiteNames;
-use ordo_contract::right::User;
+use ordo_contract::right::{self, Account, Offer, User};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
@@ -18,6 +20,7 @@ pub struct Keys {
     operator: KeyPair,
     system: KeyPair,
     account: KeyPair,
+    agents: KeyPair,
 }
 
 impl Keys {
@@ -31,7 +34,8 @@ impl Keys {
         let operator = key(&folder.join("operator.seed"), KeyPairType::Operator, "operator")?;
         let system = key(&folder.join("system.seed"), KeyPairType::Account, "account")?;
         let account = key(&folder.join(format!("site-{}.seed", site.site())), KeyPairType::Account, "account")?;
-        Ok(Self { folder: folder.to_owned(), site, operator, system, account })
+        let agents = key(&folder.join(format!("site-{}-agents.seed", site.site())), KeyPairType::Account, "account")?;
+        Ok(Self { folder: folder.to_owned(), site, operator, system, account, agents })
     }
 
     /// The names of the site that these keys are for.
@@ -46,7 +50,9 @@ impl Keys {
     /// When the token cannot be signed.
     pub fn issue(&self, user: &User) -> Result<String, ServersError> {
         let pair = KeyPair::new_user();
-        let token = claims::user(&user.name(), &pair.public_key(), &self.account, &user.permissions(&self.site)).map_err(|e| self.broken(&e))?;
+        let (account, rights) = (self.account_of(user), user.permissions(&self.site));
+        let token =
+            claims::user(&user.name(), &pair.public_key(), account, &rights).map_err(|e| self.broken(&e))?;
         self.armour(&pair, &token)
     }
 
@@ -56,7 +62,8 @@ impl Keys {
     /// When the token cannot be signed.
     pub fn issue_system(&self) -> Result<String, ServersError> {
         let pair = KeyPair::new_user();
-        let token = claims::unrestricted_user("system", &pair.public_key(), &self.system).map_err(|e| self.broken(&e))?;
+        let token =
+            claims::unrestricted_user("system", &pair.public_key(), &self.system).map_err(|e| self.broken(&e))?;
         self.armour(&pair, &token)
     }
 
@@ -68,7 +75,7 @@ impl Keys {
     pub fn credentials(&self, folder: &Path, user: &User) -> Result<PathBuf, ServersError> {
         let path = folder.join(format!("{}.creds", user.name()));
         secret::make_folder(folder)?;
-        let wanted = rights_fingerprint(user, &self.site, &self.account.public_key());
+        let wanted = rights_fingerprint(user, &self.site, &self.account_of(user).public_key());
         let note = folder.join(format!(".{}.rights", user.name()));
         let fresh = path.is_file() && std::fs::read_to_string(&note).is_ok_and(|text| text.trim() == wanted);
         if !fresh {
@@ -84,17 +91,41 @@ impl Keys {
     /// When the tokens can be neither read nor written.
     pub fn server_configuration(&self) -> Result<String, ServersError> {
         let operator = self.token("operator.jwt", || claims::operator(&self.operator, &self.system.public_key()))?;
-        let system = self.token("system.jwt", || claims::account("SYS", &self.system, &self.operator, false))?;
-        let name = format!("ordo-{}", self.site.site());
-        let account = self.token(&format!("site-{}.jwt", self.site.site()), || claims::account(&name, &self.account, &self.operator, true))?;
-        let (system_key, account_key) = (self.system.public_key(), self.account.public_key());
+        let system = self.token("system.jwt", || {
+            claims::account("SYS", &self.system, &self.operator, false, &Borders::default())
+        })?;
+        let (system_key, site_key, agents_key) =
+            (self.system.public_key(), self.account.public_key(), self.agents.public_key());
+        let (to_agents, by_agents) = (right::offered_to_agents(&self.site), right::offered_by_agents(&self.site));
+        // Another version of Ordo may offer something else: then the tokens are made anew.
+        let state = short_hash(format!("{site_key} {agents_key} {to_agents:?} {by_agents:?}").as_bytes());
+        let name = self.site.site();
+        let site = self.token(&format!("site-{name}-{state}.jwt"), || {
+            let borders = Borders { exports: to_agents.clone(), imports: taken(&by_agents, &agents_key) };
+            claims::account(&format!("ordo-{name}"), &self.account, &self.operator, true, &borders)
+        })?;
+        let agents = self.token(&format!("site-{name}-agents-{state}.jwt"), || {
+            let borders = Borders { exports: by_agents.clone(), imports: taken(&to_agents, &site_key) };
+            claims::account(&format!("ordo-{name}-agents"), &self.agents, &self.operator, false, &borders)
+        })?;
         Ok(format!(
             "operator: {operator}\nsystem_account: {system_key}\nresolver: MEMORY\nresolver_preload: {{\n  \
-             {system_key}: {system}\n  {account_key}: {account}\n}}\n"
+             {system_key}: {system}\n  {site_key}: {site}\n  {agents_key}: {agents}\n}}\n"
         ))
     }
 
-    fn token(&self, file: &str, make: impl FnOnce() -> Result<String, nkeys::error::Error>) -> Result<String, ServersError> {
+    fn account_of(&self, user: &User) -> &KeyPair {
+        match user.account() {
+            Account::Site => &self.account,
+            Account::Agents => &self.agents,
+        }
+    }
+
+    fn token(
+        &self,
+        file: &str,
+        make: impl FnOnce() -> Result<String, nkeys::error::Error>,
+    ) -> Result<String, ServersError> {
         let made = make().map_err(|e| self.broken(&e))?;
         secret::read_or_make(&self.folder.join(file), || made)
     }
@@ -106,6 +137,10 @@ impl Keys {
     fn broken(&self, error: &nkeys::error::Error) -> ServersError {
         ServersError::Key { path: self.folder.clone(), kind: "signing", reason: error.to_string() }
     }
+}
+
+fn taken<'a>(offers: &[Offer], from: &'a str) -> Vec<(Offer, &'a str)> {
+    offers.iter().map(|offer| (offer.clone(), from)).collect()
 }
 
 fn key(path: &Path, kind: KeyPairType, word: &'static str) -> Result<KeyPair, ServersError> {
