@@ -225,7 +225,7 @@ impl AgentCore {
                 self.epoch = self.epoch.max(report.epoch);
                 if let Report::Ended { run, facts } = &report.report {
                     let phase = Phase::Reporting { number: report.number, output: facts.output.chunks > 0 };
-                    self.runs.entry(run.clone()).or_insert(Held { job: None, phase: Phase::Running, kill: false }).phase = phase;
+                    self.runs.insert(run.clone(), Held { job: None, phase, kill: false });
                 }
                 self.outbox.insert(report.number, Arc::from(report));
             }
@@ -368,6 +368,12 @@ impl AgentCore {
     /// Highest epoch seen.
     pub fn epoch(&self) -> u64 {
         self.epoch
+    }
+
+    /// Whether a run is on its way between its message and its process.
+    pub fn is_deciding(&self) -> bool {
+        let between = |phase: &Phase| matches!(phase, Phase::Storing | Phase::Claiming { .. } | Phase::Starting { .. });
+        self.runs.values().any(|held| between(&held.phase))
     }
 
     /// Runs whose processes live, as far as is known here.

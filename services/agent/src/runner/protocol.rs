@@ -2,7 +2,7 @@
 //! `runner/<id>.sock` in the data folder. Requests are answered in the order of the connection they came by; `Output`
 //! and `Ended` go to the attached agent unasked.
 
-use ordo_domain::{EnvValue, Instant, Label, OrderId, RunId, WorkflowName, run::RunFacts};
+use ordo_domain::{EnvValue, Instant, Label, OrderId, Position, RunId, WorkflowName, run::RunFacts};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -89,6 +89,7 @@ pub struct RunMeta {
     pub run: RunId,
     pub order: OrderId,
     pub workflow: WorkflowName,
+    pub position: Position,
     pub job: Label,
     pub attempt: u32,
     /// The runner that holds it; set by the runner.

@@ -19,39 +19,16 @@ pub struct RunnerOptions {
     pub idle: Duration,
 }
 
-impl RunnerOptions {
-    /// Reads `--data DIR [--idle-ms N]`.
-    ///
-    /// # Errors
-    /// With the usage, when the arguments are others.
-    pub fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Self, String> {
-        const USAGE: &str = "usage: ordo agent-runner --data DIR [--idle-ms N]";
-        let mut arguments = arguments.into_iter();
-        let (mut data, mut idle) = (None, super::IDLE);
-        while let Some(name) = arguments.next() {
-            let value = arguments.next().ok_or(USAGE)?;
-            match name.as_str() {
-                "--data" => data = Some(PathBuf::from(value)),
-                "--idle-ms" => idle = Duration::from_millis(value.parse().map_err(|_| USAGE)?),
-                _ => return Err(USAGE.to_owned()),
-            }
-        }
-        Ok(Self { data: data.ok_or(USAGE)?, idle })
-    }
+/// Runs the runner of a data folder to its end: the hidden subcommand `ordo runner --data DIR`. To be called before any
+/// other thread, runtime or signal handler is made.
+pub fn main(data: &Path) -> ExitCode {
+    main_with(&RunnerOptions { data: data.to_owned(), idle: super::IDLE })
 }
 
-/// Runs the runner to its end. For the hidden subcommand `ordo agent-runner`; call it before any other thread, runtime
-/// or signal handler is made, `arguments` being what follows the subcommand.
-pub fn runner_main(arguments: impl IntoIterator<Item = String>) -> ExitCode {
-    let options = match RunnerOptions::parse(arguments) {
-        Ok(options) => options,
-        Err(usage) => {
-            eprintln!("{usage}");
-            return ExitCode::from(2);
-        }
-    };
+/// [`main`] with another patience.
+pub fn main_with(options: &RunnerOptions) -> ExitCode {
     let _nobody_reads_the_tap = ordo_runtime::logging::init("info");
-    match run(&options) {
+    match run(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(data = %options.data.display(), %error, "runner ended");

@@ -39,7 +39,7 @@ pub fn wait_until(what: &str, mut is: impl FnMut() -> bool) {
 pub fn start_runner(data: &Path, idle_ms: u64) -> Child {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(data.join("runner.log")).unwrap();
     Command::new(env!("CARGO_BIN_EXE_ordo-agent"))
-        .args(["agent-runner", "--data"])
+        .args(["runner", "--data"])
         .arg(data)
         .args(["--idle-ms", &idle_ms.to_string()])
         .stdin(Stdio::null())
@@ -63,10 +63,6 @@ impl Runner {
 
     pub fn data(&self) -> &Path {
         self.folder.path()
-    }
-
-    pub fn pid(&self) -> i32 {
-        i32::try_from(self.child.id()).unwrap()
     }
 
     pub fn log(&self) -> String {
@@ -138,6 +134,7 @@ impl Runner {
                 run: RunId::from_bits(bits),
                 order: "20261122-T1-test".parse().unwrap(),
                 workflow: "test".parse().unwrap(),
+                position: "job".parse().unwrap(),
                 job: "job".parse().unwrap(),
                 attempt: 1,
                 runner: String::new(),

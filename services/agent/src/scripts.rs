@@ -1,0 +1,88 @@
+//! Scripts by their hash: fetched once from the definition store, kept on disk, checked before use.
+
+use ordo_domain::{ContentHash, limit};
+use ordo_journal::Bus;
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Between attempts while the bus is away. Whoever waits has a deadline.
+const AGAIN: Duration = Duration::from_millis(200);
+
+/// The scripts of one data folder. Cheap to clone.
+#[derive(Clone)]
+pub struct Scripts {
+    folder: PathBuf,
+    bus: Bus,
+    /// Checked by this process: the command that runs it.
+    known: Arc<Mutex<BTreeMap<ContentHash, Vec<String>>>>,
+}
+
+impl Scripts {
+    /// # Errors
+    /// When its folder cannot be made.
+    pub fn open(data: &Path, bus: &Bus) -> io::Result<Self> {
+        let folder = data.join("scripts");
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        Ok(Self { folder, bus: bus.clone(), known: Arc::default() })
+    }
+
+    /// The command that runs it, where this process has checked it already.
+    pub fn known(&self, hash: &ContentHash) -> Option<Vec<String>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).get(hash).cloned()
+    }
+
+    /// The command that runs it: itself where it begins with `#!`, else `/bin/sh -eu`. Errors are for people.
+    pub async fn command(&self, hash: &ContentHash, within: Duration) -> Result<Vec<String>, String> {
+        if let Some(command) = self.known(hash) {
+            return Ok(command);
+        }
+        let path = self.folder.join(hash.as_str());
+        let on_disk = fs::read(&path).ok().filter(|text| ContentHash::of(text) == *hash);
+        let text = match on_disk {
+            Some(text) => text,
+            None => {
+                let text = tokio::time::timeout(within, self.fetch(hash))
+                    .await
+                    .map_err(|_| format!("the script {hash} could not be fetched within {} ms", within.as_millis()))??;
+                store(&path, &text).map_err(|error| format!("the script {hash} cannot be stored: {error}"))?;
+                text
+            }
+        };
+        let shown = path.to_string_lossy().into_owned();
+        let command = if text.starts_with(b"#!") { vec![shown] } else { vec!["/bin/sh".into(), "-eu".into(), shown] };
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).insert(hash.clone(), command.clone());
+        Ok(command)
+    }
+
+    async fn fetch(&self, hash: &ContentHash) -> Result<Vec<u8>, String> {
+        loop {
+            match self.bus.definition(hash.as_str()).await {
+                Ok(Some(text)) if text.len() > limit::SCRIPT_BYTES => {
+                    return Err(format!("the script {hash} is {} bytes long, at most {} are allowed", text.len(), limit::SCRIPT_BYTES));
+                }
+                Ok(Some(text)) => return Ok(text.to_vec()),
+                Ok(None) => return Err(format!("the script {hash} is not in the definition store")),
+                Err(error) if error.is_passing() => tokio::time::sleep(AGAIN).await,
+                Err(error) => return Err(format!("the script {hash} cannot be fetched: {error}")),
+            }
+        }
+    }
+}
+
+/// As a whole or not at all: a runner may be about to read it.
+fn store(path: &Path, text: &[u8]) -> io::Result<()> {
+    let fresh = path.with_extension(format!("{:08x}", rand::random::<u32>()));
+    let mut file = fs::OpenOptions::new().create_new(true).write(true).mode(0o700).open(&fresh)?;
+    let written = file.write_all(text);
+    drop(file);
+    if let Err(error) = written.and_then(|()| fs::rename(&fresh, path)) {
+        let _ = fs::remove_file(&fresh);
+        return Err(error);
+    }
+    Ok(())
+}
