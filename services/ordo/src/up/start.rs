@@ -95,6 +95,13 @@ impl Site {
         Ok(Some(environment))
     }
 
+    /// After a crash the lease of the last active one has to run out first.
+    fn controller_active(&self) -> bool {
+        let controllers = self.roles.iter().filter(|(_, role, _)| *role == "controller");
+        let mut details = controllers.filter_map(|(name, _, _)| self.detail(name));
+        details.any(|detail| detail.starts_with("active"))
+    }
+
     fn supervise(&mut self, name: &str, thing: Thing, record: &Arc<Record>) {
         self.children.push(Child::supervise(name, thing, Arc::clone(&self.screen), Arc::clone(record)));
     }
@@ -171,7 +178,8 @@ impl Site {
         let mut last = None;
         while started.elapsed() < LIMIT {
             match ask(&common).await {
-                Ok(()) => return Ok(()),
+                Ok(()) if self.controller_active() => return Ok(()),
+                Ok(()) => last = Some(anyhow::anyhow!("no controller is active")),
                 Err(error) => last = Some(error),
             }
             tokio::time::sleep(EVERY).await;

@@ -91,7 +91,9 @@ pub fn load_config<T>(role: &str, file: Option<&Path>, flags: &[(String, String)
 where
     T: Serialize + DeserializeOwned + Default,
 {
-    let environment = std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?))).collect();
+    let environment = std::env::vars_os()
+        .filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
     load_from(role, file, &environment, flags)
 }
 
@@ -109,16 +111,18 @@ where
     T: Serialize + DeserializeOwned + Default,
 {
     let invalid = |reason: String| ConfigError::Invalid { role: role.to_owned(), reason };
-    let default = serde_json::to_value(T::default()).map_err(|error| invalid(format!("default cannot be written: {error}")))?;
+    let default =
+        serde_json::to_value(T::default()).map_err(|error| invalid(format!("default cannot be written: {error}")))?;
     let mut leaves = BTreeMap::new();
     collect_leaves("", &default, &mut leaves);
     let mut origins: BTreeMap<String, Origin> = leaves.keys().map(|key| (key.clone(), Origin::Default)).collect();
     let mut tree = default.clone();
 
     if let Some(path) = file {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
-        let table: Map<String, Value> =
-            toml::from_str(&text).map_err(|error| ConfigError::NotToml { path: path.to_owned(), reason: error.to_string() })?;
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        let table: Map<String, Value> = toml::from_str(&text)
+            .map_err(|error| ConfigError::NotToml { path: path.to_owned(), reason: error.to_string() })?;
         let mut given = BTreeMap::new();
         collect_given("", &Value::Object(table), &leaves, &mut given);
         for (key, value) in given {
@@ -130,16 +134,25 @@ where
     for (key, default) in &leaves {
         let name = environment_name(key);
         if let Some(text) = environment.get(&name) {
-            set(&mut tree, key, parse(text, default).map_err(|wanted| invalid(format!("{name} is {text:?}, wanted {wanted}")))?);
+            set(
+                &mut tree,
+                key,
+                parse(text, default).map_err(|wanted| invalid(format!("{name} is {text:?}, wanted {wanted}")))?,
+            );
             origins.insert(key.clone(), Origin::Environment(name));
         }
     }
     for (key, text) in flags {
         let default = known(key, &leaves, Origin::Flag)?;
-        set(&mut tree, key, parse(text, default).map_err(|wanted| invalid(format!("{key} is {text:?}, wanted {wanted}")))?);
+        set(
+            &mut tree,
+            key,
+            parse(text, default).map_err(|wanted| invalid(format!("{key} is {text:?}, wanted {wanted}")))?,
+        );
         origins.insert(key.clone(), Origin::Flag);
     }
-    let config = serde_json::from_value(tree.clone()).map_err(|error| invalid(explain(&error.to_string(), &tree, &origins, &default)))?;
+    let config = serde_json::from_value(tree.clone())
+        .map_err(|error| invalid(explain(&error.to_string(), &tree, &origins, &default)))?;
     Ok(Loaded { config, tree, origins })
 }
 
@@ -213,7 +226,8 @@ fn collect_given(prefix: &str, value: &Value, leaves: &BTreeMap<String, Value>, 
 fn known<'a>(key: &str, leaves: &'a BTreeMap<String, Value>, origin: Origin) -> Result<&'a Value, ConfigError> {
     leaves.get(key).ok_or_else(|| {
         let last = key.rsplit('.').next().unwrap_or(key);
-        let near = leaves.keys().find(|candidate| distance(candidate, key) <= 2 || candidate.rsplit('.').next() == Some(last));
+        let near =
+            leaves.keys().find(|candidate| distance(candidate, key) <= 2 || candidate.rsplit('.').next() == Some(last));
         let hint = match near {
             Some(near) => format!("; did you mean {near}?"),
             None => format!("; known are {}", leaves.keys().cloned().collect::<Vec<_>>().join(", ")),
@@ -262,7 +276,9 @@ fn parse(text: &str, default: &Value) -> Result<Value, &'static str> {
         },
         Value::Number(_) => serde_json::from_str::<serde_json::Number>(text).map(Value::Number).map_err(|_| "a number"),
         Value::Array(_) if text.is_empty() => Ok(Value::Array(Vec::new())),
-        Value::Array(_) => Ok(Value::Array(text.split(',').map(|part| Value::String(part.trim().to_owned())).collect())),
+        Value::Array(_) => {
+            Ok(Value::Array(text.split(',').map(|part| Value::String(part.trim().to_owned())).collect()))
+        }
         Value::Object(_) => serde_json::from_str(text).map_err(|_| "a JSON object"),
         Value::Null if text.is_empty() => Ok(Value::Null),
         Value::Null => Ok(match serde_json::from_str::<Value>(text) {
@@ -280,7 +296,9 @@ fn explain(reason: &str, tree: &Value, origins: &BTreeMap<String, Origin>, defau
     let suspects: Vec<String> = now
         .iter()
         .filter(|(key, value)| before.get(*key).is_none_or(|was| kind(was) != kind(value) || was != *value))
-        .map(|(key, value)| format!("{key} = {} ({})", masked(&value.to_string()), origins.get(key).unwrap_or(&Origin::Default)))
+        .map(|(key, value)| {
+            format!("{key} = {} ({})", masked(&value.to_string()), origins.get(key).unwrap_or(&Origin::Default))
+        })
         .collect();
     format!("{reason}; given were {}", suspects.join(", "))
 }

@@ -76,7 +76,13 @@ impl Health {
             detail: "starting".to_owned(),
             links: BTreeMap::new(),
         };
-        Self { shared: Arc::new(Shared { path: status_path(data, role), status: Mutex::new(status), changed: Notify::new() }) }
+        Self {
+            shared: Arc::new(Shared {
+                path: status_path(data, role),
+                status: Mutex::new(status),
+                changed: Notify::new(),
+            }),
+        }
     }
 
     /// Says how things are; written at once when it differs from before.

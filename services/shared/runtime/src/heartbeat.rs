@@ -10,7 +10,11 @@ pub const EVERY: Duration = Duration::from_secs(1);
 /// Calls `publish` at once and then every `every`, until `shutdown`. A failure is said once when it begins and once
 /// when it ends: the bus being away for an hour is one line, not 3,600. A call is given `every` × 3 and then dropped,
 /// so that a hanging bus never stops the heart for good.
-pub async fn run<E: std::fmt::Display>(every: Duration, shutdown: CancellationToken, mut publish: impl AsyncFnMut() -> Result<(), E>) {
+pub async fn run<E: std::fmt::Display>(
+    every: Duration,
+    shutdown: CancellationToken,
+    mut publish: impl AsyncFnMut() -> Result<(), E>,
+) {
     let mut ticks = tokio::time::interval(every);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut failing = false;

@@ -21,7 +21,10 @@ pub fn env_file() -> PathBuf {
 pub fn node_name() -> String {
     let raw = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let short = raw.trim().split('.').next().unwrap_or_default();
-    let clean: String =
-        short.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '-' }).take(40).collect();
+    let clean: String = short
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '-' })
+        .take(40)
+        .collect();
     if clean.is_empty() { "node".to_owned() } else { clean }
 }

@@ -38,7 +38,13 @@ pub struct RoleSettings {
 
 impl Default for RoleSettings {
     fn default() -> Self {
-        Self { site: "default".into(), instance: String::new(), node: String::new(), data: PathBuf::new(), nats: BusSettings::default() }
+        Self {
+            site: "default".into(),
+            instance: String::new(),
+            node: String::new(),
+            data: PathBuf::new(),
+            nats: BusSettings::default(),
+        }
     }
 }
 
@@ -89,8 +95,11 @@ impl DatabaseSettings {
     /// When the file cannot be read, or the address has no `user@` that the password could belong to.
     pub fn url_with_password(&self) -> Result<String, SettingsError> {
         let Some(file) = &self.password_file else { return Ok(self.url.clone()) };
-        let password = std::fs::read_to_string(file)
-            .map_err(|source| SettingsError::Unreadable { what: "the database password", path: file.clone(), source })?;
+        let password = std::fs::read_to_string(file).map_err(|source| SettingsError::Unreadable {
+            what: "the database password",
+            path: file.clone(),
+            source,
+        })?;
         let (scheme, rest) = self.url.split_once("://").ok_or_else(|| self.no_user())?;
         let (user, address) = rest.split_once('@').ok_or_else(|| self.no_user())?;
         let user = user.split(':').next().unwrap_or_default();
@@ -167,7 +176,13 @@ impl RoleSettings {
     }
 }
 
-fn name(key: &'static str, value: &str, longest: usize, allowed: fn(char) -> bool, wanted: &str) -> Result<(), SettingsError> {
+fn name(
+    key: &'static str,
+    value: &str,
+    longest: usize,
+    allowed: fn(char) -> bool,
+    wanted: &str,
+) -> Result<(), SettingsError> {
     if value.is_empty() || value.len() > longest || !value.chars().all(allowed) {
         return Err(SettingsError::Invalid { key, value: value.to_owned(), wanted: wanted.to_owned() });
     }
@@ -176,11 +191,11 @@ fn name(key: &'static str, value: &str, longest: usize, allowed: fn(char) -> boo
 
 fn make_private_folder(path: &Path) -> Result<(), SettingsError> {
     use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|source| SettingsError::Unreadable { what: "the data folder", path: path.to_owned(), source })
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|source| SettingsError::Unreadable {
+        what: "the data folder",
+        path: path.to_owned(),
+        source,
+    })
 }
 
 fn persistent_instance(data: &Path, role: &str) -> Result<String, SettingsError> {

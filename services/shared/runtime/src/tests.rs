@@ -19,7 +19,13 @@ struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { role: RoleSettings::default(), database: DatabaseSettings::default(), rows: 7, limit: None, labels: BTreeMap::new() }
+        Self {
+            role: RoleSettings::default(),
+            database: DatabaseSettings::default(),
+            rows: 7,
+            limit: None,
+            labels: BTreeMap::new(),
+        }
     }
 }
 
@@ -56,8 +62,10 @@ fn flag(key: &str, value: &str) -> (String, String) {
 #[test]
 fn a_flag_beats_the_environment_beats_the_file_beats_the_default() {
     let folder = Folder::new("layers");
-    let file = folder.file("ordo.toml", "site = \"file\"\nrows = 1\n[nats]\nurl = \"nats://file:1\"\n[labels]\na = \"b\"\n");
-    let environment = env(&[("ORDO_NATS_URL", "nats://env:2"), ("ORDO_ROWS", "2"), ("ORDO_LIMIT", "9"), ("ORDO_RESULTS", "/x")]);
+    let file =
+        folder.file("ordo.toml", "site = \"file\"\nrows = 1\n[nats]\nurl = \"nats://file:1\"\n[labels]\na = \"b\"\n");
+    let environment =
+        env(&[("ORDO_NATS_URL", "nats://env:2"), ("ORDO_ROWS", "2"), ("ORDO_LIMIT", "9"), ("ORDO_RESULTS", "/x")]);
     let loaded = load_from::<Config>("history", Some(&file), &environment, &[flag("rows", "3")]).unwrap();
     assert_eq!(loaded.config.role.site, "file");
     assert_eq!(loaded.config.role.nats.url, "nats://env:2");
@@ -90,7 +98,8 @@ fn a_value_of_the_wrong_kind_names_the_variable_and_what_is_wanted() {
 fn a_password_is_never_shown() {
     assert_eq!(masked("postgres://ordo:secret@db:5432/ordo"), "postgres://ordo:…@db:5432/ordo");
     assert_eq!(masked("postgres://ordo@db/ordo"), "postgres://ordo@db/ordo");
-    let loaded = load_from::<Config>("history", None, &env(&[("ORDO_DATABASE_URL", "postgres://u:geheim@h/d")]), &[]).unwrap();
+    let loaded =
+        load_from::<Config>("history", None, &env(&[("ORDO_DATABASE_URL", "postgres://u:geheim@h/d")]), &[]).unwrap();
     assert!(!loaded.print().contains("geheim"));
 }
 
@@ -118,7 +127,10 @@ async fn a_role_is_healthy_while_it_writes_and_not_before_or_after() {
     let folder = Folder::new("health");
     assert!(matches!(probe(&folder.0, "proxy", false), Err(Unhealthy::NotRunning { .. })));
     let (health, shutdown) = (Health::new("proxy", "p1", &folder.0), CancellationToken::new());
-    let task = tokio::spawn({ let (health, shutdown) = (health.clone(), shutdown.clone()); async move { health.run(shutdown).await } });
+    let task = tokio::spawn({
+        let (health, shutdown) = (health.clone(), shutdown.clone());
+        async move { health.run(shutdown).await }
+    });
     health.set(HealthState::Ready, "serving");
     tokio::time::timeout(Duration::from_secs(5), async {
         while probe(&folder.0, "proxy", true).is_err() {

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum ServersError {
     /// A program is not installed in a version that is new enough.
-    #[error("{program} {wanted} or later not found{seen}; install it, or run `make servers`, or set ORDO_SERVERS to the folder that `make servers` filled")]
+    #[error(
+        "{program} {wanted} or later not found{seen}; install it, or run `make servers`, or set ORDO_SERVERS to the folder that `make servers` filled"
+    )]
     NotFound {
         /// `nats-server` or `PostgreSQL`.
         program: &'static str,

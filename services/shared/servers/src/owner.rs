@@ -56,7 +56,8 @@ impl Owner {
     /// # Errors
     /// When the ownership cannot be changed.
     pub fn take_over(self, path: &Path) -> Result<(), ServersError> {
-        chown(path, Some(self.uid), Some(self.gid)).map_err(|errno| ServersError::file("hand over", path)(errno.into()))?;
+        chown(path, Some(self.uid), Some(self.gid))
+            .map_err(|errno| ServersError::file("hand over", path)(errno.into()))?;
         if path.is_dir() && !path.is_symlink() {
             for entry in fs::read_dir(path).map_err(ServersError::file("read", path))? {
                 self.take_over(&entry.map_err(ServersError::file("read", path))?.path())?;
@@ -66,27 +67,27 @@ impl Owner {
     }
 }
 
-/// `wanted` where `owner` can reach it; else a folder under `/var/lib/ordo` that belongs to this `wanted` alone, with a
-/// link to it in `wanted`'s place, so that a person who looks there finds it. Root's home is closed to others on most
-/// machines, and opening it would be a worse answer.
+/// `wanted` where `owner` can reach it; else a fresh folder under `/var/lib/ordo` with a link to it in `wanted`'s place, so
+/// that a person who looks there finds it, and the next start, too. Root's home is closed to others on most machines, and
+/// opening it would be a worse answer.
 ///
 /// # Errors
 /// When neither can be made.
 pub fn reachable_folder(wanted: &Path, owner: Option<Owner>) -> Result<PathBuf, ServersError> {
     let Some(owner) = owner else { return Ok(wanted.to_owned()) };
+    if wanted.is_symlink() {
+        return fs::canonicalize(wanted).map_err(ServersError::file("follow the link", wanted));
+    }
     let parent = wanted.parent().unwrap_or(wanted);
     let real = fs::canonicalize(parent).map_err(ServersError::file("find", parent))?.join(wanted.file_name().unwrap_or_default());
-    if owner.reaches(&real) && !wanted.is_symlink() {
+    if owner.reaches(&real) {
         return Ok(real);
     }
     let base = Path::new("/var/lib/ordo");
     fs::create_dir_all(base).map_err(ServersError::file("make the folder", base))?;
-    let name = crate::keys::short_hash(real.as_os_str().as_encoded_bytes());
-    let elsewhere = base.join(format!("postgres-{name}"));
-    fs::create_dir_all(&elsewhere).map_err(ServersError::file("make the folder", &elsewhere))?;
+    let elsewhere = base.join(format!("postgres-{:08x}", rand::random::<u32>()));
+    fs::create_dir(&elsewhere).map_err(ServersError::file("make the folder", &elsewhere))?;
     owner.take_over(&elsewhere)?;
-    if !wanted.is_symlink() {
-        std::os::unix::fs::symlink(&elsewhere, wanted).map_err(ServersError::file("link", wanted))?;
-    }
+    std::os::unix::fs::symlink(&elsewhere, wanted).map_err(ServersError::file("link", wanted))?;
     Ok(elsewhere)
 }

@@ -28,9 +28,9 @@ pub struct Spawn {
     pub program: PathBuf,
     /// Its arguments.
     pub arguments: Vec<OsString>,
-    /// Added to our own environment.
+    /// Added to our own environment, after what is removed from it.
     pub environment: Vec<(OsString, OsString)>,
-    /// Removed from it.
+    /// Removed from our own environment.
     pub without: Vec<OsString>,
     /// Where it runs; ours when not given.
     pub folder: Option<PathBuf>,
@@ -101,7 +101,8 @@ impl Process {
     pub fn spawn(spawn: Spawn) -> Result<Self, ServersError> {
         let log = open_log(&spawn)?;
         let (program, on_our_death, path) = (spawn.program.clone(), spawn.on_our_death, spawn.log.clone());
-        let child = from_the_lasting_thread(command(&spawn, &log)?).map_err(|source| ServersError::Start { program, source })?;
+        let child = from_the_lasting_thread(command(&spawn, &log)?)
+            .map_err(|source| ServersError::Start { program, source })?;
         let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
         let reaped = Arc::new(Mutex::new(Reaped { done: false }));
         let (sender, ended) = watch::channel(None);
@@ -210,10 +211,11 @@ fn open_log(spawn: &Spawn) -> Result<fs::File, ServersError> {
 fn command(spawn: &Spawn, log: &fs::File) -> Result<Command, ServersError> {
     let failed = || ServersError::file("open the log", &spawn.log);
     let mut command = Command::new(&spawn.program);
-    command.args(&spawn.arguments).envs(spawn.environment.iter().map(|(name, value)| (name, value)));
+    command.args(&spawn.arguments);
     for name in &spawn.without {
         command.env_remove(name);
     }
+    command.envs(spawn.environment.iter().map(|(name, value)| (name, value)));
     if let Some(folder) = &spawn.folder {
         command.current_dir(folder);
     }

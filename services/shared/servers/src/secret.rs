@@ -31,7 +31,8 @@ pub fn write_with_mode(path: &Path, text: &str, mode: u32) -> Result<(), Servers
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(".new");
     let fresh = Path::new(&fresh);
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(fresh).map_err(failed())?;
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(fresh).map_err(failed())?;
     file.set_permissions(Permissions::from_mode(mode)).map_err(failed())?;
     file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed())?;
     fs::rename(fresh, path).map_err(failed())

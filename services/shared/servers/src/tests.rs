@@ -61,7 +61,8 @@ fn a_secret_is_made_once() {
 #[tokio::test]
 async fn a_child_that_ignores_sigterm_is_killed_after_its_grace() {
     let folder = Folder::new("child");
-    let spawn = Spawn::new("sh", folder.0.join("log")).arguments(["-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done"]);
+    let spawn = Spawn::new("sh", folder.0.join("log"))
+        .arguments(["-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done"]);
     let child = Process::spawn(spawn).unwrap();
     while !child.log_tail().contains("ready") {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -75,7 +76,8 @@ async fn a_child_that_ignores_sigterm_is_killed_after_its_grace() {
 #[tokio::test]
 async fn the_end_of_a_child_is_seen_with_its_status() {
     let folder = Folder::new("end");
-    let child = Process::spawn(Spawn::new("sh", folder.0.join("log")).arguments(["-c", "echo last words; exit 7"])).unwrap();
+    let child =
+        Process::spawn(Spawn::new("sh", folder.0.join("log")).arguments(["-c", "echo last words; exit 7"])).unwrap();
     assert_eq!(child.wait().await.code(), Some(7));
     assert_eq!(child.log_tail(), "last words");
 }

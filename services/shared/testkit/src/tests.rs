@@ -25,7 +25,8 @@ async fn each_user_has_its_rights_and_no_more() {
     // Only the controller administrates streams.
     let context = async_nats::jetstream::new(controller);
     let (name, journal) = (nats.site().stream(ordo_contract::name::StreamKind::Journal), nats.site().journal());
-    let config = async_nats::jetstream::stream::Config { name: name.clone(), subjects: vec![journal], ..Default::default() };
+    let config =
+        async_nats::jetstream::stream::Config { name: name.clone(), subjects: vec![journal], ..Default::default() };
     context.create_stream(config).await.unwrap();
     let mut agent = async_nats::jetstream::new(nats.connect(&User::Agent("local".into())).await);
     agent.set_timeout(Duration::from_millis(500));
@@ -47,7 +48,11 @@ async fn a_killed_server_comes_back_with_its_streams() {
     let client = nats.connect(&User::Controller).await;
     let context = async_nats::jetstream::new(client.clone());
     let (name, journal) = (nats.site().stream(ordo_contract::name::StreamKind::Journal), nats.site().journal());
-    let config = async_nats::jetstream::stream::Config { name: name.clone(), subjects: vec![journal.clone()], ..Default::default() };
+    let config = async_nats::jetstream::stream::Config {
+        name: name.clone(),
+        subjects: vec![journal.clone()],
+        ..Default::default()
+    };
     context.create_stream(config).await.unwrap();
     context.publish(journal, "kept".into()).await.unwrap().await.unwrap();
     let (before, url) = (nats.pid(), nats.url());
@@ -55,11 +60,9 @@ async fn a_killed_server_comes_back_with_its_streams() {
     nats.start_again().await;
     assert_ne!(before, nats.pid());
     assert_eq!(url, nats.url());
-    wait_until(LIMIT, "the stream with its message", async || {
-        match context.get_stream(&name).await {
-            Ok(mut stream) => stream.info().await.is_ok_and(|info| info.state.messages == 1),
-            Err(_) => false,
-        }
+    wait_until(LIMIT, "the stream with its message", async || match context.get_stream(&name).await {
+        Ok(mut stream) => stream.info().await.is_ok_and(|info| info.state.messages == 1),
+        Err(_) => false,
     })
     .await;
 }
@@ -75,7 +78,10 @@ async fn each_test_has_a_database_of_its_own_and_each_role_its_rights() {
     let (one, two) = (TestPostgres::start().await, TestPostgres::start().await);
     assert_ne!(one.database(), two.database());
     let owner = client(&one.url(DatabaseRole::Owner)).await;
-    owner.batch_execute("CREATE TABLE mine (id int); INSERT INTO mine VALUES (1); GRANT INSERT ON mine TO ordo_history").await.unwrap();
+    owner
+        .batch_execute("CREATE TABLE mine (id int); INSERT INTO mine VALUES (1); GRANT INSERT ON mine TO ordo_history")
+        .await
+        .unwrap();
     let history = client(&one.url(DatabaseRole::History)).await;
     history.batch_execute("INSERT INTO mine VALUES (2)").await.unwrap();
     assert!(history.batch_execute("CREATE TABLE theirs (id int)").await.is_err());
@@ -129,6 +135,10 @@ async fn servers_speak_tls_and_refuse_who_does_not() {
     assert!(client.flush().await.is_ok());
     let distrusting = async_nats::ConnectOptions::with_credentials_file(nats.creds(&User::Proxy)).await.unwrap();
     assert!(distrusting.connect(nats.url()).await.is_err());
+    if !ordo_servers::find::speaks_tls(&ordo_servers::find::postgres().unwrap().0) {
+        eprintln!("SKIPPED: this PostgreSQL was built without TLS");
+        return;
+    }
     let postgres = TestPostgres::start_with_tls(certificates.tls(), certificates.ca()).await;
     let plain = postgres.url(DatabaseRole::Read).replace("sslmode=require", "sslmode=disable");
     assert!(tokio_postgres::connect(&plain, NoTls).await.is_err());

@@ -5,6 +5,7 @@ use super::{DatabaseRole, PostgresServer};
 use crate::{ServersError, secret};
 use std::path::Path;
 use std::time::Duration;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, NoTls};
 
 /// The statements that make the roles, with their passwords; harmless when repeated. Also written by `ordo setup` for
@@ -23,7 +24,11 @@ pub fn role_statements(secrets: &Path) -> Result<String, ServersError> {
              ALTER ROLE {name} LOGIN {rights} PASSWORD '{password}';\n"
         ));
     }
-    statements.push_str(&format!("GRANT pg_read_all_data TO {}, {};\n", DatabaseRole::Backup.name(), DatabaseRole::Read.name()));
+    statements.push_str(&format!(
+        "GRANT pg_read_all_data TO {}, {};\n",
+        DatabaseRole::Backup.name(),
+        DatabaseRole::Read.name()
+    ));
     Ok(statements)
 }
 
@@ -37,10 +42,19 @@ pub fn database_statements() -> String {
     )
 }
 
-pub(super) async fn probe(server: &PostgresServer) -> Result<(), String> {
+/// Whether it serves; none while it does not yet.
+pub(super) async fn probe(server: &PostgresServer) -> Result<Option<String>, ServersError> {
     let connected = tokio::time::timeout(Duration::from_secs(5), connect(server, "postgres")).await;
-    let client = connected.map_err(|_| "no answer".to_owned())?.map_err(|error| error.to_string())?;
-    client.simple_query("SELECT 1").await.map(drop).map_err(|error| error.to_string())
+    let client = match connected {
+        Err(_) => return Ok(Some("no answer".to_owned())),
+        Ok(Err(error)) if error.code() == Some(&SqlState::INVALID_PASSWORD) => {
+            let path = server.password_file(DatabaseRole::Administrator);
+            return Err(refused(&format!("let the administrator in with the password in {}", path.display()), &error));
+        }
+        Ok(Err(error)) => return Ok(Some(error.to_string())),
+        Ok(Ok(client)) => client,
+    };
+    Ok(client.simple_query("SELECT 1").await.err().map(|error| error.to_string()))
 }
 
 pub(super) async fn make_roles_and_database(server: &PostgresServer) -> Result<(), ServersError> {
@@ -52,7 +66,11 @@ pub(super) async fn make_roles_and_database(server: &PostgresServer) -> Result<(
     Ok(())
 }
 
-pub(super) async fn make_database(server: &PostgresServer, name: &str, template: Option<&str>) -> Result<(), ServersError> {
+pub(super) async fn make_database(
+    server: &PostgresServer,
+    name: &str,
+    template: Option<&str>,
+) -> Result<(), ServersError> {
     let source = template.map(|template| format!(" TEMPLATE \"{template}\"")).unwrap_or_default();
     let statement = format!("CREATE DATABASE \"{name}\" OWNER {}{source}", DatabaseRole::Owner.name());
     run(server, "postgres", &format!("make the database {name}"), &statement).await?;
@@ -63,7 +81,13 @@ pub(super) async fn make_database(server: &PostgresServer, name: &str, template:
 }
 
 pub(super) async fn drop_database(server: &PostgresServer, name: &str) -> Result<(), ServersError> {
-    run(server, "postgres", &format!("drop the database {name}"), &format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)")).await
+    run(
+        server,
+        "postgres",
+        &format!("drop the database {name}"),
+        &format!("DROP DATABASE IF EXISTS \"{name}\" WITH (FORCE)"),
+    )
+    .await
 }
 
 async fn exists(server: &PostgresServer, database: &str) -> Result<bool, ServersError> {
@@ -83,7 +107,12 @@ async fn connect(server: &PostgresServer, database: &str) -> Result<Client, toki
     let path = server.password_file(DatabaseRole::Administrator);
     let password = std::fs::read_to_string(path).unwrap_or_default();
     let mut config = tokio_postgres::Config::new();
-    config.host("127.0.0.1").port(server.port).user(DatabaseRole::Administrator.name()).password(password.trim()).dbname(database);
+    config
+        .host("127.0.0.1")
+        .port(server.port)
+        .user(DatabaseRole::Administrator.name())
+        .password(password.trim())
+        .dbname(database);
     config.ssl_mode(tokio_postgres::config::SslMode::Disable).connect_timeout(Duration::from_secs(5));
     let (client, connection) = config.connect(NoTls).await?;
     tokio::spawn(connection);

@@ -10,8 +10,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Makes the cluster where there is none. A cluster that `initdb` left half made is made anew: it holds nothing yet.
-pub(super) fn make(settings: &PostgresSettings, bin: &Path, data: &Path, owner: Option<Owner>) -> Result<(), ServersError> {
-    let password = secret::read_or_make(&DatabaseRole::Administrator.password_file(&settings.secrets), secret::password)?;
+pub(super) fn make(
+    settings: &PostgresSettings,
+    bin: &Path,
+    data: &Path,
+    owner: Option<Owner>,
+) -> Result<(), ServersError> {
+    let password =
+        secret::read_or_make(&DatabaseRole::Administrator.password_file(&settings.secrets), secret::password)?;
     if data.join("ordo.complete").is_file() {
         return Ok(());
     }
@@ -22,7 +28,11 @@ pub(super) fn make(settings: &PostgresSettings, bin: &Path, data: &Path, owner: 
     fs::set_permissions(data, fs::Permissions::from_mode(0o700)).map_err(ServersError::file("close", data))?;
     // initdb runs as another user, who cannot read our secrets: the password goes by a file of its own.
     let handed = data.with_file_name(".initdb-password");
-    let handed = if owner.is_some() { std::env::temp_dir().join(format!(".ordo-initdb-{}", secret::password())) } else { handed };
+    let handed = if owner.is_some() {
+        std::env::temp_dir().join(format!(".ordo-initdb-{}", secret::password()))
+    } else {
+        handed
+    };
     secret::write(&handed, &password)?;
     if let Some(owner) = owner {
         owner.take_over(&handed)?;
@@ -35,18 +45,32 @@ pub(super) fn make(settings: &PostgresSettings, bin: &Path, data: &Path, owner: 
     owner.map_or(Ok(()), |owner| owner.take_over(&data.join("ordo.complete")))
 }
 
-fn initdb(settings: &PostgresSettings, bin: &Path, data: &Path, password: &Path, owner: Option<Owner>) -> Result<(), ServersError> {
+fn initdb(
+    settings: &PostgresSettings,
+    bin: &Path,
+    data: &Path,
+    password: &Path,
+    owner: Option<Owner>,
+) -> Result<(), ServersError> {
     let program = bin.join("initdb");
     let mut command = Command::new(&program);
     command.arg("-D").arg(data).arg(format!("--pwfile={}", password.display()));
-    command.args(["-U", DatabaseRole::Administrator.name(), "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-instructions"]);
+    command.args([
+        "-U",
+        DatabaseRole::Administrator.name(),
+        "--auth=scram-sha-256",
+        "--encoding=UTF8",
+        "--locale=C",
+        "--no-instructions",
+    ]);
     if settings.fast {
         command.arg("--no-sync");
     }
     if let Some(owner) = owner {
         command.uid(owner.uid.as_raw()).gid(owner.gid.as_raw());
     }
-    let output = command.current_dir("/").output().map_err(|source| ServersError::Start { program: program.clone(), source })?;
+    let output =
+        command.current_dir("/").output().map_err(|source| ServersError::Start { program: program.clone(), source })?;
     if output.status.success() {
         return Ok(());
     }
@@ -108,7 +132,9 @@ pub(super) fn settings(settings: &PostgresSettings, port: u16) -> Vec<String> {
 /// (its libraries stand beside it) under `/var/lib/ordo`.
 pub(super) fn reachable_programs(bin: PathBuf, owner: Option<Owner>) -> Result<PathBuf, ServersError> {
     let Some(owner) = owner.filter(|owner| !owner.reaches(&bin.join("postgres"))) else { return Ok(bin) };
-    let package = bin.ancestors().find(|folder| folder.file_name().is_some_and(|name| name.to_string_lossy().starts_with("embedded-postgres-")));
+    let package = bin
+        .ancestors()
+        .find(|folder| folder.file_name().is_some_and(|name| name.to_string_lossy().starts_with("embedded-postgres-")));
     let Some(package) = package else { return Ok(bin) };
     let below = bin.strip_prefix(package).unwrap_or(&bin).to_owned();
     let base = Path::new("/var/lib/ordo");

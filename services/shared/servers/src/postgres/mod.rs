@@ -40,7 +40,14 @@ pub struct PostgresSettings {
 impl PostgresSettings {
     /// A safe one on a free port with the database `ordo`.
     pub fn new(folder: impl Into<PathBuf>, secrets: impl Into<PathBuf>) -> Self {
-        Self { folder: folder.into(), secrets: secrets.into(), database: "ordo".into(), port: None, tls: None, fast: false }
+        Self {
+            folder: folder.into(),
+            secrets: secrets.into(),
+            database: "ordo".into(),
+            port: None,
+            tls: None,
+            fast: false,
+        }
     }
 }
 
@@ -71,7 +78,8 @@ impl PostgresServer {
         for round in 1.. {
             let port = port::free(wanted).map_err(ServersError::file("find a free port for", &data))?;
             let process = launch(&settings, &bin, &data, owner, port)?;
-            let server = Self { settings: settings.clone(), bin: bin.clone(), data: data.clone(), owner, port, process };
+            let server =
+                Self { settings: settings.clone(), bin: bin.clone(), data: data.clone(), owner, port, process };
             match server.serving().await {
                 Ok(()) => {
                     admin::make_roles_and_database(&server).await?;
@@ -114,7 +122,8 @@ impl PostgresServer {
     pub fn url_of(&self, role: DatabaseRole, database: &str) -> Result<String, ServersError> {
         let path = self.password_file(role);
         let password = std::fs::read_to_string(&path).map_err(ServersError::file("read the password in", &path))?;
-        let tls = if self.settings.tls.is_some() && role != DatabaseRole::Administrator { "?sslmode=require" } else { "" };
+        let tls =
+            if self.settings.tls.is_some() && role != DatabaseRole::Administrator { "?sslmode=require" } else { "" };
         Ok(format!("postgres://{}:{}@127.0.0.1:{}/{database}{tls}", role.name(), password.trim(), self.port))
     }
 
@@ -165,7 +174,9 @@ impl PostgresServer {
             self.process = launch(&self.settings, &self.bin, &self.data, self.owner, self.port)?;
             match self.serving().await {
                 // After a kill the other processes of the old one hold its shared memory for a moment.
-                Err(ServersError::Ended { tail, .. }) if tail.contains("is still in use") && started.elapsed() < START_LIMIT => {
+                Err(ServersError::Ended { tail, .. })
+                    if tail.contains("is still in use") && started.elapsed() < START_LIMIT =>
+                {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
                 other => return other,
@@ -182,11 +193,15 @@ impl PostgresServer {
         let mut last = String::from("nothing yet");
         while started.elapsed() < START_LIMIT {
             if let Some(status) = self.process.ended() {
-                return Err(ServersError::Ended { program: "postgres".into(), status: status.to_string(), tail: self.process.log_tail() });
+                return Err(ServersError::Ended {
+                    program: "postgres".into(),
+                    status: status.to_string(),
+                    tail: self.process.log_tail(),
+                });
             }
-            match admin::probe(self).await {
-                Ok(()) => return Ok(()),
-                Err(error) => last = error,
+            match admin::probe(self).await? {
+                None => return Ok(()),
+                Some(trouble) => last = trouble,
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -194,7 +209,13 @@ impl PostgresServer {
     }
 }
 
-fn launch(settings: &PostgresSettings, bin: &Path, data: &Path, owner: Option<Owner>, port: u16) -> Result<Process, ServersError> {
+fn launch(
+    settings: &PostgresSettings,
+    bin: &Path,
+    data: &Path,
+    owner: Option<Owner>,
+    port: u16,
+) -> Result<Process, ServersError> {
     cluster::prepare(settings, data, owner)?;
     let mut spawn = Spawn::new(bin.join("postgres"), settings.folder.join("postgres.log"));
     spawn = spawn.arguments(["-D".as_ref(), data.as_os_str()]);
