@@ -128,7 +128,7 @@ Examples:
 Exit codes: 0 shown, 3 not reachable, 4 not found";
 
 const STATUS_HELP: &str = "\
-  ● healthy   ◐ runs, but not well   ✖ unknown: nothing heard of it for longer than it may be silent
+  ● healthy   ◐ runs, but not well   ○ stopped in order   ✖ unknown: silent for longer than it may be
 
 Exit codes: 0 all healthy, 1 something is not, 3 not reachable";
 

@@ -150,6 +150,15 @@ impl CliError {
     }
 }
 
+/// Without colours, as [`CliError::text`].
+impl std::fmt::Display for CliError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.text(&Look::plain()).trim_end())
+    }
+}
+
+impl std::error::Error for CliError {}
+
 /// Line breaks are ours, everything else may be others'.
 fn paragraphs(text: &str) -> String {
     text.split('\n').map(harmless).collect::<Vec<_>>().join("\n")

@@ -167,12 +167,16 @@ pub(crate) async fn watch_with(
 const TICK: Duration = Duration::from_millis(250);
 const LOG_PERIOD: Duration = Duration::from_millis(400);
 const LAST_EVENTS: Duration = Duration::from_millis(300);
+/// For the history to say what became of an order that nobody else knows any more.
+const HISTORY: Duration = Duration::from_secs(5);
 /// For the history to have everything that was printed.
 const LAST_LOGS: Duration = Duration::from_secs(10);
 
 async fn from_history(client: &Client, order: &OrderId, deadline: Option<tokio::time::Instant>) -> Result<HistoryOrder, CliError> {
     let request = OrderRequest { order: order.clone() };
-    let asked = client.ask_patiently("history", history::ORDER_SHOW, &request, Duration::from_secs(10), deadline);
+    let soon = tokio::time::Instant::now() + HISTORY;
+    let until = deadline.map_or(soon, |deadline| deadline.min(soon));
+    let asked = client.ask_patiently("history", history::ORDER_SHOW, &request, HISTORY, Some(until));
     asked.await?.ok_or_else(|| CliError::failed("the history did not answer in time"))
 }
 
@@ -319,7 +323,8 @@ impl<'a> Screen<'a> {
         let waits = matches!(reply.line.state.as_str(), "scheduled" | "queued") || reply.line.suspended;
         if self.state.as_ref() != Some(&now) && waits && !why.is_empty() {
             let word = if reply.line.suspended { "suspended" } else { "waiting" };
-            let text = format!("  {}  {}", self.look.state(word), harmless(&why));
+            let why = time::localised(&harmless(&why), self.look.zone);
+            let text = format!("  {}  {why}", self.look.state(word));
             self.say(&text);
         }
         self.state = Some(now);

@@ -18,7 +18,7 @@ pub fn authorise(user: &str, _noun: &str, _verb: &str) -> Result<UserName, Probl
 
 /// Services that ask in the name of people or of their plans.
 fn is_trusted(user: &str) -> bool {
-    matches!(user, "cockpit" | "daily-plan" | "monitor" | "cleanup" | "ordo" | "controller" | "history" | "proxy")
+    matches!(user, "cockpit" | "daily-plan" | "monitor" | "cleanup")
 }
 
 #[cfg(test)]
@@ -29,6 +29,7 @@ mod tests {
     fn every_person_may_ask_and_no_agent() {
         assert_eq!(authorise("ops", "order", "add").unwrap().as_str(), "ops");
         assert_eq!(authorise("agent-etl", "order", "add").unwrap_err().status, 403);
+        assert_eq!(authorise("controller", "order", "add").unwrap_err().status, 403);
         assert_eq!(authorise("a.b", "order", "add").unwrap_err().status, 403);
     }
 }

@@ -52,7 +52,7 @@ pub fn list_view(agents: &[AgentLine], now: Instant, look: &Look) -> String {
         ("VERSION", Align::Left),
         ("TITLE", Align::Left),
     ])
-    .shortening(10);
+    .shortening([10]);
     let number = |n: u64| if n == 0 { String::new() } else { text::grouped(n) };
     for agent in agents {
         let title = harmless(agent.title.as_deref().unwrap_or_default());

@@ -59,7 +59,7 @@ pub fn orders_view(orders: &[HistoryOrder], look: &Look) -> String {
         ("TITLE", Align::Left),
         ("OUTCOME", Align::Left),
     ])
-    .shortening(5);
+    .shortening([5]);
     for order in orders {
         table.row([
             order.order.to_string(),
@@ -152,7 +152,7 @@ pub fn steps_view(steps: &[HistoryStep], of_many: bool, look: &Look) -> String {
         ("LOG", Align::Right),
         ("OUTCOME", Align::Left),
     ])
-    .shortening(8);
+    .shortening([8]);
     for step in steps {
         let again = if step.attempt > 1 { format!(" #{}", step.attempt) } else { String::new() };
         let printed = step.output.map(|output| text::counted(output.lines, "line", "lines")).unwrap_or_default();

@@ -7,7 +7,7 @@ use crate::{
     error::{CliError, Exit},
     show::{Look, harmless, line, text, write_out},
 };
-use ordo_contract::request::{LogChunk, LogPosition, LogReadReply, LogReadRequest, history};
+use ordo_contract::request::{LogChunk, LogPosition, LogReadReply, LogReadRequest, OrderRequest, OrderShowReply, history, proxy};
 use ordo_domain::{OrderId, RunId};
 use std::{collections::BTreeMap, time::Duration};
 
@@ -68,11 +68,20 @@ impl LogReader {
     /// The next chunks, and whether nothing will follow.
     pub async fn read(&mut self, client: &Client) -> Result<(Vec<LogChunk>, bool), CliError> {
         let request = LogReadRequest { order: self.order.clone(), run: None, after: self.after.clone() };
-        let reply: LogReadReply = client.ask("history", history::LOG_READ, &request).await?;
+        let reply: LogReadReply = match client.ask("history", history::LOG_READ, &request).await {
+            // Just added: the history lies a moment behind the state.
+            Err(error) if error.is_not_found() && self.is_live(client).await => return Ok((Vec::new(), false)),
+            other => other?,
+        };
         self.after = reply.next;
         self.more = reply.more;
         let chunks = reply.chunks.into_iter().filter(|chunk| self.wants(chunk)).collect();
         Ok((chunks, reply.ended && !reply.more))
+    }
+
+    async fn is_live(&self, client: &Client) -> bool {
+        let request = OrderRequest { order: self.order.clone() };
+        client.ask::<_, OrderShowReply>("proxy", proxy::ORDER_SHOW, &request).await.is_ok()
     }
 
     fn wants(&self, chunk: &LogChunk) -> bool {

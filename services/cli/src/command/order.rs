@@ -114,7 +114,7 @@ pub fn list_view(orders: &[OrderLine], now: Instant, look: &Look) -> String {
         ("TITLE", Align::Left),
         ("WHY", Align::Left),
     ])
-    .shortening(5);
+    .shortening([5, 4, 3]);
     for line in orders {
         table.row([
             line.order.to_string(),
@@ -122,10 +122,14 @@ pub fn list_view(orders: &[OrderLine], now: Instant, look: &Look) -> String {
             time::age(line.since, now),
             harmless(line.position.as_deref().unwrap_or_default()),
             text::shorten(&harmless(line.title.as_deref().unwrap_or_default()), 30),
-            harmless(line.why.as_deref().unwrap_or_default()),
+            why(line, look),
         ]);
     }
     table.print(look.width)
+}
+
+fn why(line: &OrderLine, look: &Look) -> String {
+    time::localised(&harmless(line.why.as_deref().unwrap_or_default()), look.zone)
 }
 
 fn state_text(line: &OrderLine, look: &Look) -> String {
@@ -167,7 +171,7 @@ pub fn show_view(reply: &OrderShowReply, now: Instant, look: &Look) -> String {
         }
     };
     fact("title", harmless(line.title.as_deref().unwrap_or_default()));
-    fact("why", harmless(line.why.as_deref().unwrap_or_default()));
+    fact("why", why(line, look));
     fact("failure", harmless(reply.failure.as_deref().unwrap_or_default()));
     fact("workflow", format!("{} version {}", line.workflow, line.version));
     fact("folder", harmless(reply.folder.as_deref().unwrap_or_default()));

@@ -25,6 +25,8 @@ pub async fn run(client: &Client, look: &Look) -> Result<Exit, CliError> {
 pub enum Health {
     Healthy,
     Unwell,
+    /// Stopped in order: nothing is wrong with that.
+    Stopped,
     Unknown,
 }
 
@@ -33,6 +35,7 @@ impl Health {
         match self {
             Health::Healthy => ("●", Tone::Good),
             Health::Unwell => ("◐", Tone::Warning),
+            Health::Stopped => ("○", Tone::Faint),
             Health::Unknown => ("✖", Tone::Bad),
         }
     }
@@ -40,18 +43,21 @@ impl Health {
 
 pub fn health(heartbeat: &Heartbeat, reply: &StatusReply) -> Health {
     let silent = TimeDelta::from_std(PERIOD * 3).unwrap_or(TimeDelta::seconds(6));
+    if heartbeat.activity == Activity::Stopping {
+        return Health::Stopped;
+    }
     if reply.at - heartbeat.at > silent {
         return Health::Unknown;
     }
     let well = heartbeat.links.iter().all(|link| link.ok)
         && heartbeat.lag.unwrap_or(0) < LAGGING
-        && matches!(heartbeat.activity, Activity::Active | Activity::Standby)
+        && heartbeat.activity != Activity::Starting
         && heartbeat.note.is_none();
     if well { Health::Healthy } else { Health::Unwell }
 }
 
 fn is_healthy(reply: &StatusReply) -> bool {
-    reply.active_controller.is_some() && reply.instances.iter().all(|heartbeat| health(heartbeat, reply) == Health::Healthy)
+    reply.active_controller.is_some() && reply.instances.iter().all(|heartbeat| matches!(health(heartbeat, reply), Health::Healthy | Health::Stopped))
 }
 
 pub fn view(reply: &StatusReply, look: &Look) -> String {
@@ -64,7 +70,7 @@ pub fn view(reply: &StatusReply, look: &Look) -> String {
         ("NOTE", Align::Left),
         ("HEARD", Align::Left),
     ])
-    .shortening(5);
+    .shortening([5]);
     let mut instances: Vec<&Heartbeat> = reply.instances.iter().collect();
     instances.sort_by_key(|heartbeat| (rank(&heartbeat.role), heartbeat.role.clone(), heartbeat.instance.clone()));
     for heartbeat in instances {
@@ -75,11 +81,11 @@ pub fn view(reply: &StatusReply, look: &Look) -> String {
             (_, Activity::Starting) => "starting",
             (_, Activity::Active) => "active",
             (_, Activity::Standby) => "standby",
-            (_, Activity::Stopping) => "stopping",
+            (_, Activity::Stopping) => "stopped",
         };
         table.row([
             look.paint(tone, glyph),
-            format!("{}/{}", harmless(&heartbeat.role), harmless(&heartbeat.instance)),
+            name(heartbeat),
             look.paint(tone, activity),
             heartbeat.node.to_string(),
             links(heartbeat),
@@ -87,8 +93,8 @@ pub fn view(reply: &StatusReply, look: &Look) -> String {
             format!("{} ago", time::age(heartbeat.at, reply.at)),
         ]);
     }
-    let mut out = table.print(look.width);
-    if !reply.instances.iter().any(|heartbeat| heartbeat.role == "controller" && health(heartbeat, reply) != Health::Unknown) {
+    let mut out = if table.is_empty() { String::new() } else { table.print(look.width) };
+    if !reply.instances.iter().any(|heartbeat| heartbeat.role == "controller" && matches!(health(heartbeat, reply), Health::Healthy | Health::Unwell)) {
         out.push_str(&look.paint(Tone::Bad, "✖ no controller is heard of: nothing is decided until one runs"));
         out.push('\n');
     }
@@ -104,6 +110,15 @@ pub fn view(reply: &StatusReply, look: &Look) -> String {
     }
     out.push('\n');
     out
+}
+
+/// `controller/c1`, `agent/etl#2`.
+fn name(heartbeat: &Heartbeat) -> String {
+    let (role, instance) = (harmless(&heartbeat.role), harmless(&heartbeat.instance));
+    match role.strip_prefix("agent-") {
+        Some(agent) => format!("agent/{agent}#{instance}"),
+        None => format!("{role}/{instance}"),
+    }
 }
 
 fn rank(role: &str) -> u8 {
@@ -127,7 +142,7 @@ fn links(heartbeat: &Heartbeat) -> String {
 
 fn notes(heartbeat: &Heartbeat) -> String {
     let mut notes = Vec::new();
-    notes.extend(heartbeat.lag.map(|lag| format!("lag {}", text::grouped(lag))));
+    notes.extend(heartbeat.lag.filter(|lag| *lag > 0).map(|lag| format!("lag {}", text::grouped(lag))));
     if let Some(agent) = &heartbeat.agent {
         notes.push(format!("{} of {} slots", agent.runs.len(), agent.slots));
         if agent.outbox > 0 {

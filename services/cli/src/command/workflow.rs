@@ -46,7 +46,7 @@ pub fn list_view(reply: &WorkflowListReply, now: Instant, look: &Look) -> String
         ("TAGS", Align::Left),
         ("TITLE", Align::Left),
     ])
-    .shortening(6);
+    .shortening([6]);
     for line in &reply.workflows {
         table.row([
             line.workflow.to_string(),
@@ -83,7 +83,7 @@ pub fn show_view(reply: &WorkflowShowReply, look: &Look) -> String {
     if workflow.parameters.is_empty() {
         out.push_str("  none\n");
     } else {
-        let mut table = Table::new([("NAME", Align::Left), ("TYPE", Align::Left), ("DEFAULT", Align::Left), ("", Align::Left)]).shortening(3);
+        let mut table = Table::new([("NAME", Align::Left), ("TYPE", Align::Left), ("DEFAULT", Align::Left), ("", Align::Left)]).shortening([3]);
         for (name, parameter) in &workflow.parameters {
             table.row([
                 name.to_string(),

@@ -8,27 +8,27 @@ pub enum Align {
     Right,
 }
 
-/// Rows under a head. Cells may carry colours, except in the column that gives way.
+/// Rows under a head. Cells may carry colours, except in the columns that give way.
 #[derive(Debug, Clone)]
 pub struct Table {
     head: Vec<(String, Align)>,
     rows: Vec<Vec<String>>,
-    /// This one is shortened when the terminal is too narrow.
-    gives_way: Option<usize>,
+    /// These are shortened when the terminal is too narrow, the first one first.
+    give_way: Vec<usize>,
 }
 
 /// Between columns.
 const GAP: usize = 2;
 /// Nothing is cut below this.
-const LEAST: usize = 12;
+const LEAST: usize = 8;
 
 impl Table {
     pub fn new<const N: usize>(head: [(&str, Align); N]) -> Self {
-        Self { head: head.map(|(text, align)| (text.to_owned(), align)).to_vec(), rows: Vec::new(), gives_way: None }
+        Self { head: head.map(|(text, align)| (text.to_owned(), align)).to_vec(), rows: Vec::new(), give_way: Vec::new() }
     }
 
-    pub fn shortening(mut self, column: usize) -> Self {
-        self.gives_way = Some(column);
+    pub fn shortening<const N: usize>(mut self, columns: [usize; N]) -> Self {
+        self.give_way = columns.to_vec();
         self
     }
 
@@ -48,18 +48,18 @@ impl Table {
             .iter()
             .map(|i| self.rows.iter().map(|row| width(&row[*i])).chain([width(&self.head[*i].0)]).max().unwrap_or(0))
             .collect();
-        let total = widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1);
-        if total > columns
-            && let Some(at) = self.gives_way.and_then(|c| shown.iter().position(|i| *i == c))
-        {
-            widths[at] = widths[at].saturating_sub(total - columns).max(LEAST.min(widths[at]));
+        for column in &self.give_way {
+            let total = widths.iter().sum::<usize>() + GAP * widths.len().saturating_sub(1);
+            if let Some(at) = shown.iter().position(|i| i == column) {
+                widths[at] = widths[at].saturating_sub(total.saturating_sub(columns)).max(LEAST.min(widths[at]));
+            }
         }
         let mut text = String::new();
         let head: Vec<String> = self.head.iter().map(|(text, _)| text.clone()).collect();
         for row in std::iter::once(&head).chain(&self.rows) {
             let mut line = String::new();
             for (n, i) in shown.iter().enumerate() {
-                let cell = if self.gives_way == Some(*i) { shorten(&row[*i], widths[n]) } else { row[*i].clone() };
+                let cell = if self.give_way.contains(i) { shorten(&row[*i], widths[n]) } else { row[*i].clone() };
                 let room = " ".repeat(widths[n].saturating_sub(width(&cell)));
                 if n > 0 {
                     line.push_str(&" ".repeat(GAP));
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     fn sample() -> Table {
-        let mut table = Table::new([("NAME", Align::Left), ("TITLE", Align::Left), ("N", Align::Right), ("EMPTY", Align::Left)]).shortening(1);
+        let mut table = Table::new([("NAME", Align::Left), ("TITLE", Align::Left), ("N", Align::Right), ("EMPTY", Align::Left)]).shortening([1]);
         table.row(["sales".into(), "売上の夜間集計".into(), "7".into(), String::new()]);
         table.row(["b".into(), "plain".into(), "1,000".into(), String::new()]);
         table

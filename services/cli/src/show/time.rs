@@ -55,6 +55,23 @@ pub fn age(at: Instant, now: Instant) -> String {
     span(now - at)
 }
 
+/// The text with the instants in it (`2026-11-21 17:15:09 UTC`, as the site writes them) in the reader's zone.
+pub fn localised(text: &str, zone: Tz) -> String {
+    let (mut shown, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some(end) = rest.find(" UTC") {
+        let (before, after) = rest.split_at(end);
+        // Date, blank, time: the last two words before the zone.
+        let start = before.rmatch_indices([' ', '(']).nth(1).map_or(0, |(i, _)| i + 1);
+        match NaiveDateTime::parse_from_str(&before[start..], "%Y-%m-%d %H:%M:%S%.f") {
+            Ok(at) => shown.push_str(&format!("{}{}", &before[..start], full(at.and_utc(), zone))),
+            Err(_) => shown.push_str(&rest[..end + " UTC".len()]),
+        }
+        rest = &after[" UTC".len()..];
+    }
+    shown.push_str(rest);
+    shown
+}
+
 /// What people type after `--at`: an RFC 3339 instant, `+10m`, `02:00` (the next), `2026-11-23T02:00` in their zone.
 pub fn parse(text: &str, now: Instant, zone: Tz) -> Result<Instant, String> {
     let text = text.trim();
@@ -106,6 +123,15 @@ mod tests {
 
     fn at(text: &str) -> Instant {
         DateTime::parse_from_rfc3339(text).unwrap().to_utc()
+    }
+
+    #[test]
+    fn instants_in_a_text_are_shown_in_the_readers_zone() {
+        let tokyo = Tz::Asia__Tokyo;
+        let text = "retry delay until 2026-11-21 17:15:09.123 UTC, since 2026-11-21 17:00:00 UTC";
+        assert_eq!(localised(text, tokyo), "retry delay until 2026-11-22 02:15:09 JST, since 2026-11-22 02:00:00 JST");
+        assert_eq!(localised("at UTC, plain", tokyo), "at UTC, plain");
+        assert_eq!(localised("2026-11-21 17:15:09 UTC", tokyo), "2026-11-22 02:15:09 JST");
     }
 
     #[test]
