@@ -27,9 +27,9 @@ pub fn effects(site: &Site, events: &[Event]) -> Vec<Effect> {
             Event::RunClaimed(e) => of_run(site, &e.run),
             Event::RunKillRequested(e) => of_run(site, &e.run),
             Event::AgentAdded(e) => Some(Effect::AdmitAgent { agent: e.agent.clone() }),
-            Event::OrderFinished(e) => ended(&e.order),
-            Event::OrderCancelled(e) => ended(&e.order),
-            Event::OrderFailed(e) => ended(&e.order),
+            Event::OrderFinished(e) => ended(site, &e.order),
+            Event::OrderCancelled(e) => ended(site, &e.order),
+            Event::OrderFailed(e) => ended(site, &e.order),
             _ => None,
         };
         effects.extend(effect);
@@ -60,7 +60,8 @@ fn of_run(site: &Site, id: &RunId) -> Option<Effect> {
     }
 }
 
-/// Nobody waits for a branch: only its id has a colon.
-fn ended(order: &OrderId) -> Option<Effect> {
-    (!order.as_str().contains(':')).then(|| Effect::OrderTerminated { order: order.clone() })
+/// Nobody waits for a branch: only its id has a colon. A failed order may have been resumed meanwhile.
+fn ended(site: &Site, order: &OrderId) -> Option<Effect> {
+    let is_over = site.orders.get(order).is_none_or(|o| o.state.is_ended());
+    (is_over && !order.as_str().contains(':')).then(|| Effect::OrderTerminated { order: order.clone() })
 }

@@ -2,6 +2,7 @@
 //! and replayed by `apply` alone from the JSON of its events.
 
 mod site;
+mod walk;
 mod world;
 
 pub(crate) use world::{World, by, facts, hash_of, new_order};

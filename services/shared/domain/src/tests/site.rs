@@ -293,3 +293,9 @@ fn every_invariant_sees_its_rule_broken() {
         assert!(crate::invariant::check(&site).is_err());
     }
 }
+
+#[test]
+fn an_order_stays_small_in_memory() {
+    // 100,000 waiting orders: every 100 bytes here are 10 MB.
+    assert!(size_of::<crate::order::Order>() <= 640, "{}", size_of::<crate::order::Order>());
+}

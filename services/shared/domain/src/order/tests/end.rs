@@ -22,8 +22,11 @@ fn ends_of_top_orders_are_effects() {
     let o = w.add("w");
     w.told();
     w.exits(&w.child(&o, "a"), 1);
-    let ended = crate::effect::Effect::OrderTerminated { order: o };
+    let ended = crate::effect::Effect::OrderTerminated { order: o.clone() };
     assert_eq!(crate::effect::effects(&w.site, &w.events), [ended]);
+    let events = std::mem::take(&mut w.events);
+    w.resume(&o).unwrap();
+    assert!(crate::effect::effects(&w.site, &events).is_empty());
 }
 
 #[test]
