@@ -1,6 +1,6 @@
 //! `schemas/`: what crosses a border, generated from the types. `make schemas` writes it anew.
 
-use schemars::{JsonSchema, generate::SchemaSettings};
+use schemars::{JsonSchema, Schema, generate::SchemaSettings};
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
@@ -13,19 +13,22 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../schemas")
 }
 
+fn pretty(schema: &Schema) -> String {
+    format!("{}\n", serde_json::to_string_pretty(schema).unwrap())
+}
+
 fn schema<T: JsonSchema>() -> String {
-    let schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>();
-    format!("{}\n", serde_json::to_string_pretty(&schema).unwrap())
+    pretty(&SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>())
 }
 
 /// Every generated file with its text.
 fn files() -> BTreeMap<String, String> {
     use ordo_contract::{command::CommandMessage, commit::Commit, heartbeat::Heartbeat, job, report::ReportMessage};
-    use ordo_domain::definition::file::{LockFile, WorkflowFile};
+    use ordo_domain::definition::file::{self, LockFile, WorkflowFile};
     let mut files = BTreeMap::new();
     let mut add = |name: &str, text: String| files.insert(format!("{name}.schema.json"), text);
-    add("definition/workflow", schema::<WorkflowFile>());
-    add("definition/lock", schema::<LockFile>());
+    add("definition/workflow", pretty(&file::schema::<WorkflowFile>()));
+    add("definition/lock", pretty(&file::schema::<LockFile>()));
     add("event/event", schema::<ordo_domain::Event>());
     add("event/commit", schema::<Commit>());
     add("command/command", schema::<CommandMessage>());
