@@ -2,7 +2,7 @@
 
 use super::compose_stack::{Stack, engine_is_there};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// Ready within this on images that are there (experience: 30 s).
@@ -53,6 +53,18 @@ fn the_stack_comes_up_runs_the_backup_and_survives_the_loss_of_controller_and_na
     stack.ok(&["start", "nats"]);
     all_end_well(&stack, 2 * ORDERS);
     each_ran_exactly_once(&stack, 2 * ORDERS);
+
+    for service in ["proxy", "history", "postgres"] {
+        stack.ok(&["kill", service]);
+        stack.ok(&["start", service]);
+    }
+    add_ticks_when_served(&stack);
+    // Its jobs end with its container: they are lost, and run again.
+    stack.ok(&["kill", "agent"]);
+    stack.ok(&["start", "agent"]);
+    all_end_well(&stack, 3 * ORDERS);
+    let ran = ticks(&stack).lines().collect::<BTreeSet<_>>().len();
+    assert_eq!(ran, 3 * ORDERS, "an order is finished and did not run");
     until(&stack, "all is healthy again", Duration::from_secs(60), || unhealthy(&stack).is_empty());
 
     // Stopped in order it stays stopped, and a second `up` finds everything as it was.
@@ -62,7 +74,7 @@ fn the_stack_comes_up_runs_the_backup_and_survives_the_loss_of_controller_and_na
         assert_eq!(codes.get(role), Some(&0), "an orderly stop ends with code 0: {codes:?}");
     }
     stack.up();
-    all_end_well(&stack, 2 * ORDERS);
+    all_end_well(&stack, 3 * ORDERS);
 }
 
 fn nothing_runs_as_root(stack: &Stack) {
@@ -110,6 +122,12 @@ fn active_controller(stack: &Stack) -> Option<&'static str> {
 
 fn add_ticks(stack: &Stack) {
     stack.ordo_ok(&["order", "add", "tick", "--count", &ORDERS.to_string()]);
+}
+
+/// Once the proxy is back: until then the command line says that it cannot reach it, and nothing is added.
+fn add_ticks_when_served(stack: &Stack) {
+    let arguments = ["order", "add", "tick", "--count", &ORDERS.to_string(), "--id", "served-again"];
+    until(stack, "the proxy serves again", Duration::from_secs(30), || stack.ordo(&arguments).status.success());
 }
 
 /// As history sees it.
