@@ -4,9 +4,9 @@ use crate::cli_file::expect;
 use clap::{CommandFactory, Parser};
 use ordo_cli::{Command, Common};
 
-/// The part of the binary's command line that is the command line for people.
+// The part of the binary's command line that is the command line for people.
 #[derive(Parser)]
-#[command(name = "ordo", after_help = ordo_cli::arguments::ENVIRONMENT_HELP)]
+#[command(name = "ordo", about = "A workload scheduler", after_help = ordo_cli::arguments::ENVIRONMENT_HELP)]
 struct Ordo {
     #[command(subcommand)]
     _command: Command,
@@ -14,23 +14,22 @@ struct Ordo {
     _common: Common,
 }
 
-fn pages(command: &mut clap::Command, path: &str, found: &mut Vec<(String, String)>) {
-    let mut page = command.clone().bin_name(path).term_width(110);
-    found.push((path.to_owned(), page.render_long_help().to_string()));
-    let names: Vec<String> = command.get_subcommands().map(|c| c.get_name().to_owned()).filter(|name| name != "help").collect();
-    for name in names {
-        if let Some(inner) = command.find_subcommand_mut(&name) {
-            pages(&mut inner.clone(), &format!("{path} {name}"), found);
-        }
+/// Every page, as `--help` prints it.
+fn pages(command: &clap::Command, path: &[&str], found: &mut Vec<(String, String)>) {
+    let line = path.iter().copied().chain(["--help"]);
+    let page = Ordo::command().term_width(110).try_get_matches_from(line).unwrap_err();
+    found.push((path.join(" "), page.render().to_string()));
+    for inner in command.get_subcommands().filter(|c| c.get_name() != "help") {
+        let path: Vec<&str> = path.iter().copied().chain([inner.get_name()]).collect();
+        pages(inner, &path, found);
     }
 }
 
 #[test]
 fn the_help_of_every_command_is_as_reviewed() {
     let mut found = Vec::new();
-    let mut command = Ordo::command();
-    command.build();
-    pages(&mut command, "ordo", &mut found);
+    let command = Ordo::command();
+    pages(&command, &["ordo"], &mut found);
     let mut text = String::new();
     for (path, page) in &found {
         let page: Vec<&str> = page.lines().map(str::trim_end).collect();

@@ -45,7 +45,7 @@ fn lines() -> Vec<OrderLine> {
 
 #[test]
 fn orders_are_listed_with_the_reason_for_every_wait() {
-    expect("order_list", &order::list_view(&lines(), now(), &tokyo()));
+    expect("order_list", &order::list_view(&lines(), now(), &Look { width: 160, ..tokyo() }));
 }
 
 #[test]
@@ -55,6 +55,7 @@ fn on_a_narrow_terminal_no_line_is_broken() {
     expect("order_list_narrow", &view);
     let colourful = order::list_view(&lines(), now(), &Look { colour: true, ..look });
     assert!(colourful.contains("\x1b[31m✖ failed\x1b[0m"));
+    assert!(view.lines().all(|line| text::width(line) <= 80), "{view}");
     let bare: String = colourful.lines().map(|line| format!("{}\n", strip(line))).collect();
     assert_eq!(bare, view, "colours change nothing but colours");
 }

@@ -8,16 +8,16 @@ use std::path::PathBuf;
 #[command(next_help_heading = "Connection and output")]
 pub struct Common {
     /// The site to talk to [default: default]
-    #[arg(long, global = true, env = "ORDO_SITE", hide_env_values = true)]
+    #[arg(long, global = true, env = "ORDO_SITE", hide_env = true)]
     pub site: Option<String>,
     /// Address of the bus, e.g. nats://host:4222 [default: from ordo.env, else nats://127.0.0.1:4222]
-    #[arg(long, global = true, env = "ORDO_NATS_URL", value_name = "URL", hide_env_values = true)]
+    #[arg(long, global = true, env = "ORDO_NATS_URL", value_name = "URL", hide_env = true)]
     pub nats_url: Option<String>,
     /// Credentials file of the person who asks
-    #[arg(long, global = true, env = "ORDO_NATS_CREDS", value_name = "FILE", hide_env_values = true)]
+    #[arg(long, global = true, env = "ORDO_NATS_CREDS", value_name = "FILE", hide_env = true)]
     pub creds: Option<PathBuf>,
     /// Certificate authority of the bus, PEM; given, TLS is required
-    #[arg(long, global = true, env = "ORDO_NATS_CA", value_name = "FILE", hide_env_values = true)]
+    #[arg(long, global = true, env = "ORDO_NATS_CA", value_name = "FILE", hide_env = true)]
     pub ca: Option<PathBuf>,
     /// Print JSON for programs; streams as one document a line
     #[arg(long, global = true)]
@@ -34,7 +34,7 @@ pub enum Command {
     #[command(after_help = DEPLOY_HELP)]
     Deploy(DeployArguments),
     /// Look at deployed workflows
-    #[command(subcommand)]
+    #[command(subcommand, after_help = WORKFLOW_HELP)]
     Workflow(WorkflowCommand),
     /// Add orders, look at them, and act on them
     #[command(subcommand, after_help = ORDER_HELP)]
@@ -43,10 +43,10 @@ pub enum Command {
     #[command(after_help = LOGS_HELP)]
     Logs(LogsArguments),
     /// Look into the past: ended orders and their steps
-    #[command(subcommand)]
+    #[command(subcommand, after_help = HISTORY_HELP)]
     History(HistoryCommand),
-    /// Look at agents
-    #[command(subcommand)]
+    /// Look at agents, and admit new ones
+    #[command(subcommand, after_help = AGENT_HELP)]
     Agent(AgentCommand),
     /// Show who is active, how well, and how much is going on
     #[command(after_help = STATUS_HELP)]
@@ -116,6 +116,53 @@ Examples:
 
 Exit codes: 0 ended well, 10 failed, 11 cancelled, 12 not ended within --timeout, 3 not reachable, 4 not found";
 
+const CANCEL_HELP: &str = "\
+All the orders named are cancelled, or none of them.
+
+Examples:
+  ordo order cancel 20261122-D3-backup
+  ordo order cancel --kill 20261122-D3-backup 20261122-D4-backup --reason 'wrong day'
+  ordo order cancel $(ordo order list --state failed --json | jq -r '.[].order')
+
+Exit codes: 0 done, 1 refused, 3 not reachable, 4 not found";
+
+const SUSPEND_HELP: &str = "\
+A suspended order keeps what it has done and goes on with `ordo order resume`.
+
+Example:
+  ordo order suspend 20261122-D3-backup --reason 'storage is being moved'
+
+Exit codes: 0 done, 1 refused, 3 not reachable, 4 not found";
+
+const RESUME_HELP: &str = "\
+A failed order tries the step again at which it failed, or goes on at the step that you name.
+
+Examples:
+  ordo order resume 20261122-D3-backup
+  ordo order resume 20261122-D3-backup --position verify
+
+Exit codes: 0 done, 1 refused, 3 not reachable, 4 not found";
+
+const WORKFLOW_HELP: &str = "\
+Examples:
+  ordo workflow list
+  ordo workflow show backup                 its parameters and steps
+  ordo workflow show backup --version 2     as it was";
+
+const HISTORY_HELP: &str = "\
+What the site knows of the past is read from the history; it lies a moment behind what happens.
+
+Examples:
+  ordo history orders --state failed --limit 20
+  ordo history orders --business-day 2026-11-22
+  ordo history steps 20261122-D3-backup
+  ordo history steps --agent etl --json | jq -r .[].run";
+
+const AGENT_HELP: &str = "\
+Examples:
+  ordo agent list
+  ordo agent add etl --output etl.creds     then: ordo run agent there, with these credentials";
+
 const LOGS_HELP: &str = "\
 Lines of several branches are told apart by the position in front of each. What a job printed may hold control
 characters: they are shown escaped, unless you ask for --raw.
@@ -133,7 +180,7 @@ const STATUS_HELP: &str = "\
 Exit codes: 0 all healthy, 1 something is not, 3 not reachable";
 
 const EVENTS_HELP: &str = "\
-Without --follow the newest events of the history, oldest first. With --follow they come as they happen, one a
+Without --follow: the newest events of the history, oldest first. With --follow they come as they happen, one a
 line: a live view that may miss some; `ordo events --order ID` shows them all.
 
 Examples:
@@ -201,6 +248,7 @@ pub enum OrderCommand {
         watch: WatchArguments,
     },
     /// End orders: at once if not started, else after the running job
+    #[command(after_help = CANCEL_HELP)]
     Cancel {
         #[command(flatten)]
         which: ManyArguments,
@@ -209,6 +257,7 @@ pub enum OrderCommand {
         kill: bool,
     },
     /// Stop orders before their next step
+    #[command(after_help = SUSPEND_HELP)]
     Suspend {
         #[command(flatten)]
         which: ManyArguments,
@@ -217,6 +266,7 @@ pub enum OrderCommand {
         kill: bool,
     },
     /// Let suspended, held or failed orders go on
+    #[command(after_help = RESUME_HELP)]
     Resume {
         #[command(flatten)]
         which: ManyArguments,

@@ -109,10 +109,12 @@ async fn serve_until(
 /// The status file follows the mirror: ready means that answers are given.
 async fn show_health(proxy: Arc<serve::Proxy>, health: Health, publishes: Arc<AtomicBool>, shutdown: CancellationToken) {
     let mut ticks = tokio::time::interval(std::time::Duration::from_millis(500));
+    let mut changes = proxy.mirror.readiness_changes();
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
             _ = ticks.tick() => {}
+            _ = changes.changed() => {}
         }
         let link = proxy.bus.link();
         let up = link.borrow().up;
@@ -162,10 +164,12 @@ async fn tell_of_itself(
     let mut ticks = tokio::time::interval(heartbeat::PERIOD);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut failing = false;
+    let mut changes = proxy.mirror.readiness_changes();
     loop {
         tokio::select! {
             () = shutdown.cancelled() => break,
             _ = ticks.tick() => {}
+            _ = changes.changed() => {}
         }
         let (rtt, error) = match proxy.bus.round_trip().await {
             Ok(rtt) => (Some(rtt), None),

@@ -72,6 +72,11 @@ impl Mirror {
         self.ready.borrow().clone()
     }
 
+    /// For who must know at once when that changes.
+    pub fn readiness_changes(&self) -> watch::Receiver<Result<(), String>> {
+        self.ready.subscribe()
+    }
+
     /// The journal sequence that answers are true at.
     pub fn sequence(&self) -> u64 {
         *self.sequence.borrow()

@@ -105,7 +105,11 @@ async fn list(client: &Client, arguments: OrderListArguments, look: &Look) -> Re
     Ok(Exit::Done)
 }
 
+/// Below this the reasons stand under their orders: a reason that is cut to a few letters is none.
+const ROOMY: usize = 130;
+
 pub fn list_view(orders: &[OrderLine], now: Instant, look: &Look) -> String {
+    let roomy = look.width >= ROOMY;
     let mut table = Table::new([
         ("ORDER", Align::Left),
         ("STATE", Align::Left),
@@ -122,10 +126,23 @@ pub fn list_view(orders: &[OrderLine], now: Instant, look: &Look) -> String {
             time::age(line.since, now),
             harmless(line.position.as_deref().unwrap_or_default()),
             text::shorten(&harmless(line.title.as_deref().unwrap_or_default()), 30),
-            why(line, look),
+            if roomy { why(line, look) } else { String::new() },
         ]);
     }
-    table.print(look.width)
+    let table = table.print(look.width);
+    if roomy {
+        return table;
+    }
+    let mut rows = table.lines();
+    let mut out = format!("{}\n", rows.next().unwrap_or_default());
+    for (row, line) in rows.zip(orders) {
+        out.push_str(&format!("{row}\n"));
+        let why = why(line, look);
+        if !why.is_empty() {
+            out.push_str(&format!("  {}\n", look.dim(&text::shorten(&format!("└ {why}"), look.width.saturating_sub(2)))));
+        }
+    }
+    out
 }
 
 fn why(line: &OrderLine, look: &Look) -> String {
