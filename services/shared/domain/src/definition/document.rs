@@ -19,12 +19,18 @@ use std::collections::BTreeSet;
 /// Reads and checks one file by itself: a definition, or several, divided by `---` lines. All problems of the file, or what
 /// it says.
 pub fn read(file_name: &str, text: &str) -> Result<Compiled, Vec<Problem>> {
-    let mut problems = Problems::new(file_name, text);
     if text.len() > limit::DEFINITION_BYTES {
         let message = format!("the file is {} bytes; the limit is {}", text.len(), limit::DEFINITION_BYTES);
+        let mut problems = Problems::new(file_name, "");
         problems.add(&(0..0), message);
         return Err(problems.list);
     }
+    read_text(file_name, text)
+}
+
+/// The same for a text of any size: the bodies of its definitions have their own limit.
+pub(super) fn read_text(file_name: &str, text: &str) -> Result<Compiled, Vec<Problem>> {
+    let mut problems = Problems::new(file_name, text);
     let (documents, broken) = yaml::documents(text);
     let is_whole = broken.is_none();
     let mut compiled = Compiled::default();

@@ -4,6 +4,7 @@
 //! - [`read()`] takes one file: `yaml.rs` makes a tree with places of it; `read.rs`, `document.rs`, `parameter.rs`,
 //!   `step.rs`, `job.rs` make definitions of the tree, and note all problems, see `problem.rs`.
 //! - [`check_together`] looks at what lies between definitions: `together.rs`.
+//! - [`file_form`] makes a file of a workflow, [`verify`] checks one that did not come from a file: `form.rs`.
 //! - [`difference`] says what a new version changes: `difference.rs`.
 //! - [`mod@file`] holds the shape of files for JSON Schemas.
 //!
@@ -15,6 +16,7 @@
 mod difference;
 mod document;
 pub mod file;
+mod form;
 mod item;
 mod job;
 mod parameter;
@@ -32,6 +34,7 @@ use serde::{Deserialize, Serialize};
 
 pub use difference::{Change, difference, step_count};
 pub use document::read;
+pub use form::{file_form, file_text, verify};
 pub use item::{Compiled, Definition, Item};
 pub use parameter::default_order;
 pub use problem::{Place, Problem};

@@ -381,6 +381,50 @@ fn differences_are_said_by_label() {
     assert_eq!(difference(&before, &moved)[0].text, "other order at the top: b, a, was a, b");
 }
 
+#[test]
+fn a_workflow_can_be_shown_as_the_file_that_says_the_same() {
+    let examples = ["backup", "logs"].map(|name| {
+        std::fs::read_to_string(format!("{}/../../../schemas/examples/{name}.yaml", env!("CARGO_MANIFEST_DIR")))
+            .unwrap()
+    });
+    let odd = with_steps("  - job: j\n    script: \"echo \\x9f \\u2028 \\ud83d\\ude00 \\0x1f\"\n    env: { A: '', B: \"a\\tb\\\\ # : ${ day }\" }")
+        .replace("\\0x1f", "\\x1f");
+    let long = with_steps(&format!("  - job: j\n    script: |\n      echo {}\n", "x".repeat(200_000)));
+    for text in [NIGHTLY, &examples[0], &examples[1], &odd, &long] {
+        let w = workflow(text);
+        assert_eq!(workflow(&file_text(&w)), w);
+        assert_eq!(verify(&w), Ok(()));
+    }
+}
+
+#[test]
+fn a_body_that_did_not_come_from_a_file_is_checked_like_one() {
+    let good = workflow(NIGHTLY);
+    let changed = |change: &dyn Fn(&mut Workflow)| {
+        let mut w = good.clone();
+        change(&mut w);
+        verify(&w).unwrap_err()[0].message.clone()
+    };
+    let label = |text: &str| crate::Label::new(text).unwrap();
+    assert!(changed(&|w| w.steps[1].label = label("extract")).contains("the label extract is there twice"));
+    assert!(changed(&|w| w.steps.clear()).contains("has no steps"));
+    assert!(
+        changed(&|w| w.steps[1].instruction = Instruction::If {
+            condition: crate::workflow::Expression("extract.rows +".into()),
+            then: vec![],
+            otherwise: vec![],
+        })
+        .contains("ends too early")
+    );
+    assert!(changed(&|w| w.title = Some("x".repeat(500))).contains("title is 500 bytes"));
+    // A script under the hash of another would run what nobody has seen.
+    let forged = changed(&|w| {
+        let Instruction::Job(job) = &mut w.steps[0].instruction else { panic!() };
+        job.action = Action::Script { text: "echo".into(), hash: ContentHash::of(b"rm") };
+    });
+    assert!(forged.contains("not what its own file would give"));
+}
+
 /// Definitions with pieces cut out, doubled and put elsewhere, and made of pieces of the language.
 #[test]
 fn no_file_makes_the_reader_panic() {
