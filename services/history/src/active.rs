@@ -41,7 +41,10 @@ impl Pause {
 
 impl Active {
     /// Repeats `work` on the database until it is there; keeps its place meanwhile, and says so.
-    pub(crate) async fn database<T>(&self, mut work: impl AsyncFnMut() -> Result<T, StoreError>) -> Result<T, Stop> {
+    pub(crate) async fn database<T, F>(&self, mut work: impl FnMut() -> F) -> Result<T, Stop>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
         let mut pause = Pause::new();
         loop {
             let outcome = tokio::select! {
@@ -58,7 +61,10 @@ impl Active {
     }
 
     /// Repeats a request to the bus until it is there.
-    pub(crate) async fn bus<T>(&self, mut work: impl AsyncFnMut() -> Result<T, BusError>) -> Result<T, Stop> {
+    pub(crate) async fn bus<T, F>(&self, mut work: impl FnMut() -> F) -> Result<T, Stop>
+    where
+        F: Future<Output = Result<T, BusError>>,
+    {
         let mut pause = Pause::new();
         loop {
             let outcome = tokio::select! {

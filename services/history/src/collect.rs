@@ -18,8 +18,8 @@ const TRIES: u64 = 20;
 
 pub(crate) async fn collect(active: &Active) -> Result<(), Stop> {
     let stream = active.bus.names().stream(StreamKind::Output);
-    let incarnation = active.bus(async || active.bus.incarnation(StreamKind::Output).await).await?;
-    let position = active.database(async || active.store.open_loose_position(&stream, &incarnation).await).await?;
+    let incarnation = active.bus(|| active.bus.incarnation(StreamKind::Output)).await?;
+    let position = active.database(|| active.store.open_loose_position(&stream, &incarnation)).await?;
     read_again(active, &stream, &position).await?;
     let mut durable = Durable::open(&active.bus, &stream, "history-output");
     loop {
@@ -41,8 +41,8 @@ pub(crate) async fn collect(active: &Active) -> Result<(), Stop> {
 
 /// What was acknowledged and is not in the database (a restored backup) is read from the stream, as far as it is there.
 async fn read_again(active: &Active, stream: &str, position: &Position) -> Result<(), Stop> {
-    let floor = active.bus(async || active.bus.consumer_info(stream, "history-output").await).await?.map_or(0, |c| c.ack_floor);
-    let info = active.bus(async || active.bus.stream_info(stream).await).await?;
+    let floor = active.bus(|| active.bus.consumer_info(stream, "history-output")).await?.map_or(0, |c| c.ack_floor);
+    let info = active.bus(|| active.bus.stream_info(stream)).await?;
     let last = floor.min(info.last_sequence);
     if position.sequence >= last || info.messages == 0 || info.first_sequence > last {
         return Ok(());
@@ -68,7 +68,7 @@ async fn store(active: &Active, position: &Position, batch: &[Message]) -> Resul
     let readable: Vec<Chunk> = chunks.iter().flatten().cloned().collect();
     let last = batch.iter().map(|m| m.sequence).max().unwrap_or_default();
     let limit = active.config.log_limit_bytes;
-    let stored = active.database(async || active.store.store_output(&readable, limit, Some((position, last))).await).await?;
+    let stored = active.database(|| active.store.store_output(&readable, limit, Some((position, last)))).await?;
     if stored.dropped > 0 {
         tracing::warn!(chunks = stored.dropped, limit, "output over the limit of history, not kept");
     }

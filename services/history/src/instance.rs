@@ -13,7 +13,7 @@ use ordo_contract::name::{SiteNames, StreamKind};
 use ordo_domain::{InstanceId, NodeName};
 use ordo_journal::{Bus, BusConfig, Lease, LeaseConfig, LeaseEvent, ServiceSpec};
 use ordo_runtime::{Health, RoleSettings};
-use ordo_store::{Connect, Store};
+use ordo_store::{Connect, Store, StoreError};
 use std::time::Duration;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
@@ -39,12 +39,12 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
         async move { health.run(background).await }
     });
     let Some(bus) = connect(&settings, &shutdown).await? else { return Ok(()) };
-    if !wait_for_database(&store, &settings.site, &status, &shutdown).await? {
-        return Ok(());
-    }
     let service = serve(&bus, &store, &settings, &shutdown).await?;
     tokio::spawn(probe(bus.clone(), store.clone(), status.clone(), background.clone()));
     tokio::spawn(beat(bus.clone(), settings.instance.clone(), status.clone(), background.clone()));
+    if !wait_for_database(&store, &settings.site, &status, &shutdown).await? {
+        return Ok(());
+    }
     let active = Active { bus: bus.clone(), store, status: status.clone(), config, stop: background.clone() };
     tracing::info!(instance = settings.instance, site = settings.site, "history serves");
     let outcome = be_of_use(&active, &LeaseConfig::new(instance, node), &shutdown).await;
@@ -81,14 +81,15 @@ async fn connect(settings: &RoleSettings, shutdown: &CancellationToken) -> anyho
     }
 }
 
+async fn admitted(store: &Store, site: &str) -> Result<(), StoreError> {
+    store.ready().await?;
+    store.bind_site(site).await
+}
+
 /// False: told to stop meanwhile.
 async fn wait_for_database(store: &Store, site: &str, status: &Status, shutdown: &CancellationToken) -> anyhow::Result<bool> {
-    let ready = async || {
-        store.ready().await?;
-        store.bind_site(site).await
-    };
     loop {
-        match ready().await {
+        match admitted(store, site).await {
             Ok(()) => {
                 status.trouble(None);
                 return Ok(true);

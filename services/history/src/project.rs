@@ -19,8 +19,8 @@ const PARTITIONS_EVERY: Duration = Duration::from_secs(3600);
 
 pub(crate) async fn project(active: &Active) -> Result<(), Stop> {
     let stream = active.bus.names().stream(StreamKind::Journal);
-    let incarnation = active.bus(async || active.bus.incarnation(StreamKind::Journal).await).await?;
-    let mut projection = active.database(async || active.store.projection(&stream, &incarnation).await).await?;
+    let incarnation = active.bus(|| active.bus.incarnation(StreamKind::Journal)).await?;
+    let mut projection = active.database(|| active.store.projection(&stream, &incarnation)).await?;
     say_position(active, &projection);
     catch_up(active, &stream, &incarnation, &mut projection).await?;
     let mut reader = OrderedDurable::journal(&active.bus, "history", projection.position().sequence + 1);
@@ -54,7 +54,7 @@ pub(crate) async fn project(active: &Active) -> Result<(), Stop> {
 /// Where the durable was ahead of the database (a restored backup, or commits lost with the server), it gives out
 /// nothing of what lies between: read that from the stream.
 async fn catch_up(active: &Active, stream: &str, incarnation: &str, projection: &mut Projection) -> Result<(), Stop> {
-    let info = active.bus(async || active.bus.stream_info(stream).await).await?;
+    let info = active.bus(|| active.bus.stream_info(stream)).await?;
     let position = projection.position().sequence;
     if position > info.last_sequence {
         return Err(Stop::Trouble(format!(
@@ -62,7 +62,7 @@ async fn catch_up(active: &Active, stream: &str, incarnation: &str, projection: 
             info.last_sequence
         )));
     }
-    let given_out = active.bus(async || active.bus.consumer_info(stream, "history").await).await?.map_or(0, |c| c.delivered);
+    let given_out = active.bus(|| active.bus.consumer_info(stream, "history")).await?.map_or(0, |c| c.delivered);
     if position >= info.last_sequence || given_out <= position {
         return Ok(());
     }
@@ -100,7 +100,7 @@ async fn write(active: &Active, incarnation: &str, projection: &mut Projection, 
                 tracing::warn!(error = crate::error::chain(&error), "not written, trying on");
                 // The database knows whether the transaction was carried out; what it has is passed over.
                 let stream = projection.position().stream.clone();
-                *projection = active.database(async || reopened(active, &stream, incarnation).await).await?;
+                *projection = active.database(|| reopened(active, &stream, incarnation)).await?;
                 say_position(active, projection);
             }
             Err(error) => return Err(error.into()),
@@ -123,7 +123,7 @@ fn say_position(active: &Active, projection: &Projection) {
 }
 
 async fn check_incarnation(active: &Active, stream: &str, ours: &str) -> Result<(), Stop> {
-    let now = active.bus(async || active.bus.incarnation(StreamKind::Journal).await).await?;
+    let now = active.bus(|| active.bus.incarnation(StreamKind::Journal)).await?;
     if now == ours {
         return Ok(());
     }

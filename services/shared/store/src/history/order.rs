@@ -97,6 +97,7 @@ impl OrderChange {
     }
 
     pub(crate) fn finished(&mut self, at: DateTime<Utc>, message: Option<&str>) {
+        self.suspended = Some(false);
         self.enter(State::Finished, Some(at), Some(Outcome::Succeeded), message.map(ToOwned::to_owned));
     }
 
@@ -107,6 +108,7 @@ impl OrderChange {
             CancelReason::BranchFailed => "cancelled because another branch failed".to_owned(),
             CancelReason::ParentCancelled => "cancelled together with the order it is a branch of".to_owned(),
         };
+        self.suspended = Some(false);
         self.enter(State::Cancelled, Some(at), None, Some(text));
     }
 
