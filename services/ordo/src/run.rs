@@ -5,7 +5,7 @@ use clap::{Args, ValueEnum};
 use ordo_cli::Common;
 use ordo_contract::name::SiteNames;
 use ordo_contract::right::User;
-use ordo_journal::{Bus, BusConfig, Headers};
+use ordo_journal::{Bus, BusConfig, Headers, Outgoing};
 use ordo_runtime::exit::RestartWanted;
 use ordo_runtime::logging::{self, LogLine};
 use ordo_runtime::{CancellationToken, Exit, RoleSettings, load_config, shutdown};
@@ -13,7 +13,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 use tokio::sync::mpsc;
+
+/// How long a log line may take to the bus before it is let go.
+const LINE_LIMIT: Duration = Duration::from_secs(5);
 
 /// The roles that are processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -233,7 +237,7 @@ async fn forward_lines(mut lines: mpsc::Receiver<LogLine>, role: RoleSettings, u
         let subject = site.log(&user.name(), &role.instance, line.level);
         if let Ok(body) = serde_json::to_vec(&line) {
             // A line that the bus does not take is on stderr all the same.
-            let _ = bus.tell(&subject, Headers::default(), body).await;
+            let _ = bus.try_publish(&Outgoing::new(subject, Headers::default(), body), LINE_LIMIT).await;
         }
     }
 }

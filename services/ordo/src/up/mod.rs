@@ -24,6 +24,7 @@ use screen::Screen;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[derive(Debug, Args)]
@@ -172,28 +173,37 @@ fn program() -> String {
 pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
-    /// Whether a person asked (Ctrl-C), who may ask again.
-    by_person: bool,
+    /// When a person asked (Ctrl-C), who may ask again.
+    asked: Option<Instant>,
 }
+
+/// A supervisor may send one Ctrl-C to us and to our group: two signals at once are one wish.
+const ONE_WISH: Duration = Duration::from_millis(100);
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            by_person: false,
-        })
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())?, asked: None })
     }
 
     async fn first(&mut self) {
         tokio::select! {
-            _ = self.interrupt.recv() => self.by_person = true,
+            _ = self.interrupt.recv() => self.asked = Some(Instant::now()),
             _ = self.terminate.recv() => {}
         }
     }
 
+    /// Whether a person may ask again.
+    fn by_person(&self) -> bool {
+        self.asked.is_some()
+    }
+
     /// The next Ctrl-C.
     async fn again(&mut self) {
-        let _ = self.interrupt.recv().await;
+        loop {
+            let _ = self.interrupt.recv().await;
+            if self.asked.is_none_or(|first| first.elapsed() > ONE_WISH) {
+                return;
+            }
+        }
     }
 }

@@ -18,7 +18,7 @@ pub async fn stop(mut site: Site, signals: &mut Signals) {
         screen.line(&format!(
             "{} on under the runner{}:",
             count(jobs.len()),
-            if signals.by_person { "; Ctrl-C again ends them" } else { "" }
+            if signals.by_person() { "; Ctrl-C again ends them" } else { "" }
         ));
         for job in &jobs {
             screen.line(&format!("  {job}"));
@@ -41,7 +41,7 @@ pub async fn stop(mut site: Site, signals: &mut Signals) {
         }
     }
     let left = ordo_agent::runner_jobs(&agent);
-    if !insisted && !left.is_empty() && signals.by_person {
+    if !insisted && !left.is_empty() && signals.by_person() {
         insisted = tokio::time::timeout(SECOND_THOUGHT, signals.again()).await.is_ok();
     }
     if insisted {
