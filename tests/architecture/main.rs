@@ -8,6 +8,9 @@
 //! - `shape.rs`: sizes, names, folders
 //! - `document.rs`: the paths that documents name, the records of decisions, the pins of the stack
 
+// All of it is tests, also what clippy does not take for one.
+#![allow(clippy::unwrap_used)]
+
 mod dependency;
 mod document;
 mod shape;

@@ -90,8 +90,8 @@ fn every_line_for_the_nats_command_line_works_with_the_real_tool() {
 
 /// The answer stands on a line of its own between what the tool says itself.
 fn order_in(said: &str) -> String {
-    let answers = said.lines().filter_map(|line| serde_json::from_str::<Value>(line.trim()).ok());
-    let answer = answers.last().unwrap_or_else(|| panic!("no JSON in {said}"));
+    let mut answers = said.lines().filter_map(|line| serde_json::from_str::<Value>(line.trim()).ok());
+    let answer = answers.next_back().unwrap_or_else(|| panic!("no JSON in {said}"));
     assert!(answer["state"].is_string(), "{answer} names no state");
     answer["order"].as_str().unwrap_or_else(|| panic!("{answer} names no order")).to_owned()
 }
