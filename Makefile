@@ -12,20 +12,23 @@ help: ## list what there is
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | awk -F'\t' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
 up: servers ## set up what is missing, start everything on this machine (ARGS="--data DIR")
-	@echo "building ordo"
+	$(CARGO) build --package ordo
 	@$(CARGO) run --quiet --package ordo -- up $(ARGS)
 
 test: servers ## set up what is missing, run every test
 	$(CARGO) build --package ordo
-	$(CARGO) test --workspace --exclude ordo-tests --no-fail-fast
-	$(CARGO) test --package ordo-tests --no-fail-fast -- --test-threads=1
+	$(CARGO) test --workspace --exclude ordo-tests
+	$(CARGO) test --package ordo-tests --lib --test architecture --test golden --test simulation
+	$(CARGO) test --package ordo-tests --test integration -- --test-threads=2
+	$(CARGO) test --package ordo-tests --test e2e --test chaos --no-fail-fast -- --test-threads=1
 
 check: ## format, lints, architecture, freshness of the schemas
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --quiet -- --deny warnings
-	$(CARGO) test --quiet --package ordo-tests --test architecture
+	$(CARGO) test --quiet --package ordo-tests --test architecture --test golden
 
 servers: ## fetch NATS and PostgreSQL into .servers/ where the machine has none
+	$(CARGO) build --package ordo-servers
 	@$(CARGO) run --quiet --package ordo-servers -- "$(ORDO_SERVERS)"
 
 schemas: ## write schemas/ anew from the types

@@ -28,7 +28,7 @@ pub struct AddUserArguments {
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
     /// The folder with the site's keys [default: that of `ordo up`]
-    #[arg(long, env = "ORDO_KEYS", value_name = "DIR")]
+    #[arg(long, env = "ORDO_KEYS", hide_env_values = true, value_name = "DIR")]
     keys: Option<PathBuf>,
 }
 

@@ -23,10 +23,10 @@ pub struct MigrateArguments {
     )]
     url: String,
     /// File with the role's password
-    #[arg(long, env = "ORDO_DATABASE_PASSWORD_FILE", value_name = "FILE")]
+    #[arg(long, env = "ORDO_DATABASE_PASSWORD_FILE", hide_env_values = true, value_name = "FILE")]
     password_file: Option<PathBuf>,
     /// Certificate authority of the database, PEM; given, TLS is required
-    #[arg(long, env = "ORDO_DATABASE_CA", value_name = "FILE")]
+    #[arg(long, env = "ORDO_DATABASE_CA", hide_env_values = true, value_name = "FILE")]
     ca: Option<PathBuf>,
 }
 

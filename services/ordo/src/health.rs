@@ -13,7 +13,7 @@ pub struct Arguments {
     #[arg(value_enum)]
     role: crate::run::Role,
     /// The data folder that the role runs with [default: as for `ordo run`]
-    #[arg(long, env = "ORDO_DATA", value_name = "DIR")]
+    #[arg(long, env = "ORDO_DATA", hide_env_values = true, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Being without the bus or the database counts as not well, too
     #[arg(long)]

@@ -51,7 +51,7 @@ pub struct Arguments {
     #[arg(value_enum)]
     role: Role,
     /// Configuration file, TOML
-    #[arg(long, env = "ORDO_CONFIG", value_name = "FILE")]
+    #[arg(long, env = "ORDO_CONFIG", hide_env_values = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// A setting by its key, e.g. database.ca=/etc/ordo/ca.pem; may be given several times
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value)]
@@ -71,7 +71,7 @@ pub struct Arguments {
 }
 
 const RUN_HELP: &str = "\
-Settings come from, the later the stronger: built in, --config FILE, the environment (ORDO_ and the key in capitals,
+Settings come from, the later the stronger: built in, --config FILE, the environment (ORDO_ and the key in capitals: \
 nats.url is ORDO_NATS_URL), flags. `ordo run ROLE --print-config` lists all keys.
 
 ORDO_LOG sets what is logged (info, debug, ordo_agent=debug,info), ORDO_LOG_FORMAT is text or json.

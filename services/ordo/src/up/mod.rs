@@ -31,7 +31,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 #[command(after_help = UP_HELP)]
 pub struct Arguments {
     /// Folder that keeps everything between runs [default: $XDG_DATA_HOME/ordo, else ~/.local/share/ordo]
-    #[arg(long, env = "ORDO_DATA", value_name = "DIR")]
+    #[arg(long, env = "ORDO_DATA", hide_env_values = true, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Print one JSON line to standard output when all is serving, and deploy no examples
     #[arg(long)]
@@ -45,11 +45,11 @@ pub struct Arguments {
 }
 
 const UP_HELP: &str = "\
-Keeps everything in DIR, so that the next start goes on where this one stopped. Taken ports are replaced by free
-ones. DIR/ordo.env holds the addresses for a shell (`. DIR/ordo.env`); ordo itself finds it.
+Keeps everything in DIR, so that the next start goes on where this one stopped. Taken ports are replaced by free ones. \
+DIR/ordo.env holds the addresses for a shell (`. DIR/ordo.env`); ordo itself finds it.
 
-Ctrl-C stops all in order and leaves running jobs under their runner: the next `ordo up` takes them back. A second
-Ctrl-C ends those, too.
+Ctrl-C stops all in order and leaves running jobs under their runner: the next `ordo up` takes them back. \
+A second Ctrl-C ends those, too.
 
 Exit codes: 0 stopped in order, 1 failed";
 
@@ -182,7 +182,11 @@ const ONE_WISH: Duration = Duration::from_millis(100);
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())?, asked: None })
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            asked: None,
+        })
     }
 
     async fn first(&mut self) {
