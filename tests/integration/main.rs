@@ -25,3 +25,4 @@ mod store_migration;
 mod store_output;
 mod store_projection;
 mod store_tls;
+mod store_speed;

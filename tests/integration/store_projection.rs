@@ -182,19 +182,51 @@ async fn a_commit_that_cannot_be_read_stops_and_changes_nothing() {
     life.assert_told_by(&store).await;
 }
 
+/// The first column of the first row, as the person who reads.
+async fn number(postgres: &TestPostgres, sql: &'static str) -> i64 {
+    let url = postgres.url(DatabaseRole::Read);
+    let ask = move || postgres::Client::connect(&url, postgres::NoTls).unwrap().query_one(sql, &[]).unwrap().get(0);
+    tokio::task::spawn_blocking(ask).await.unwrap()
+}
+
 #[tokio::test]
-async fn events_of_any_month_are_kept() {
+async fn commands_controllers_and_definitions_have_their_rows_and_events_their_month() {
     let postgres = TestPostgres::start().await;
     let store = store(&postgres);
     let mut life = Chronicle::new(12);
-    life.live(400);
+    life.live(200);
+    life.activate();
+    life.live(200);
     projection(&store).await.write(&life.after(0)).await.unwrap();
-    let url = postgres.url(DatabaseRole::Read);
-    let parts = tokio::task::spawn_blocking(move || {
-        let sql = "SELECT count(DISTINCT tableoid), count(*) FILTER (WHERE tableoid = 'events_default'::regclass) FROM events";
-        let row = postgres::Client::connect(&url, postgres::NoTls).unwrap().query_one(sql, &[]).unwrap();
-        (row.get::<_, i64>(0), row.get::<_, i64>(1))
-    });
-    let (partitions, in_default) = parts.await.unwrap();
-    assert!(partitions >= 1 && in_default == 0, "{partitions} partitions, {in_default} in the default one");
+    assert_eq!(number(&postgres, "SELECT count(*) FROM commands").await, life.commands as i64);
+    assert_eq!(number(&postgres, "SELECT count(*) FROM commands WHERE result = 'accepted' AND asked_by IS DISTINCT FROM 'ops'").await, 0);
+    assert!(number(&postgres, "SELECT count(*) FROM commands WHERE code = 'workflow_unknown'").await > 0);
+    assert_eq!(number(&postgres, "SELECT max(epoch) FROM controllers").await, 2);
+    assert_eq!(number(&postgres, "SELECT count(*) FROM workflows WHERE workflow = 'nightly' AND version = 1").await, 1);
+    assert_eq!(number(&postgres, "SELECT count(*) FROM events_default").await, 0);
+    assert!(number(&postgres, "SELECT count(*) FROM events_2026_11").await > 0);
+}
+
+#[tokio::test]
+async fn the_comparison_with_the_journal_sees_each_kind_of_damage() {
+    for damage in [
+        "DELETE FROM events WHERE sequence = 20",
+        "UPDATE events SET event = '{}' WHERE sequence = 20",
+        "DELETE FROM steps WHERE number = (SELECT max(number) FROM steps)",
+        "UPDATE steps SET state = 'lost' WHERE number = (SELECT max(number) FROM steps WHERE state <> 'lost')",
+        "UPDATE orders SET ended_at = NULL WHERE number = (SELECT max(number) FROM orders WHERE state = 'finished')",
+        "UPDATE orders SET state = 'cancelled' WHERE number = (SELECT max(number) FROM orders WHERE state = 'started')",
+        "UPDATE projections SET sequence = sequence - 1",
+    ] {
+        let postgres = TestPostgres::start().await;
+        let mut life = Chronicle::new(13);
+        life.live(80);
+        let store = store(&postgres);
+        projection(&store).await.write(&life.after(0)).await.unwrap();
+        let url = postgres.url(DatabaseRole::Owner);
+        let harm = move || postgres::Client::connect(&url, postgres::NoTls).unwrap().execute(damage, &[]).unwrap();
+        assert!(tokio::task::spawn_blocking(harm).await.unwrap() > 0, "{damage} did nothing");
+        let compared = tokio::spawn(async move { life.assert_told_by(&store).await }).await;
+        assert!(compared.is_err_and(|e| e.is_panic()), "not seen: {damage}");
+    }
 }

@@ -259,3 +259,24 @@ fn pool_error(at: &str, error: PoolError) -> StoreError {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Target, check_version, percent_decoded};
+
+    #[test]
+    fn servers_before_15_are_refused_with_their_version() {
+        assert!(check_version("db", 150_000).is_ok() && check_version("db", 170_002).is_ok());
+        let old = check_version("host:5432/ordo as ordo", 140_011).unwrap_err().to_string();
+        assert!(old.contains("14.11") && old.contains("15 or later") && old.contains("host:5432"), "{old}");
+    }
+
+    #[test]
+    fn an_address_is_shown_without_its_password_wherever_it_stands() {
+        let at = Target::parse("postgres://ordo:p%40ss@db.example:6000/site?connect_timeout=3", None).unwrap().at;
+        assert_eq!(at, "db.example:6000/site as ordo");
+        let error = Target::parse("postgres://ordo:p@ss:word@db/ordo?sslmode=no", None).err().unwrap().to_string();
+        assert!(error.contains("postgres://ordo@db/ordo") && !error.contains("word@"), "{error}");
+        assert_eq!(percent_decoded("/a%20b%zz%"), "/a b%zz%");
+    }
+}
