@@ -8,17 +8,22 @@ use super::{
 use std::{collections::BTreeMap, rc::Rc};
 
 /// Units that one evaluation may still use.
-pub(super) struct Fuel(u64);
+pub(super) struct Fuel {
+    left: u64,
+    /// The regular expression that was compiled last: a filter asks the same of every item. Kept here and not longer, so
+    /// that what an evaluation costs does not depend on others.
+    pub last_regex: Option<(String, regex::Regex)>,
+}
 
 impl Fuel {
     pub fn spend(&mut self, cost: u64) -> Result<(), String> {
-        match self.0.checked_sub(cost) {
+        match self.left.checked_sub(cost) {
             Some(left) => {
-                self.0 = left;
+                self.left = left;
                 Ok(())
             }
             None => {
-                self.0 = 0;
+                self.left = 0;
                 Err("takes too long: compute it in a job and use its result".into())
             }
         }
@@ -32,7 +37,8 @@ impl Fuel {
 }
 
 pub(super) fn run(tree: &Tree, scope: &Scope<'_>) -> Result<Datum, String> {
-    Machine { scope, locals: Vec::new(), seen: BTreeMap::new(), fuel: Fuel(FUEL) }.value(tree)
+    let fuel = Fuel { left: FUEL, last_regex: None };
+    Machine { scope, locals: Vec::new(), seen: BTreeMap::new(), fuel }.value(tree)
 }
 
 struct Machine<'s> {

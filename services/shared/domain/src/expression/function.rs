@@ -175,13 +175,21 @@ fn size(a: &[Datum], _: &mut Fuel) -> Result<Datum, String> {
 /// Anywhere in the text, as in CEL. The engine is linear in the text; the size of the compiled expression is limited.
 fn matches(a: &[Datum], fuel: &mut Fuel) -> Result<Datum, String> {
     let (text, pattern) = (text(&a[0])?, text(&a[1])?);
-    fuel.spend(500 + text.len() as u64)?;
+    fuel.spend(10 + text.len() as u64)?;
+    if let Some((known, regex)) = &fuel.last_regex
+        && known == pattern
+    {
+        return Ok(Datum::Boolean(regex.is_match(text)));
+    }
+    fuel.spend(2_000)?;
     let built = regex::RegexBuilder::new(pattern).size_limit(64 * 1024).nest_limit(20).build();
     let regex = built.map_err(|e| match e {
         regex::Error::CompiledTooBig(_) => format!("{pattern:?} is too large"),
         _ => format!("{pattern:?} is no regular expression"),
     })?;
-    Ok(Datum::Boolean(regex.is_match(text)))
+    let found = regex.is_match(text);
+    fuel.last_regex = Some((pattern.to_owned(), regex));
+    Ok(Datum::Boolean(found))
 }
 
 fn replace(a: &[Datum], fuel: &mut Fuel) -> Result<Datum, String> {
