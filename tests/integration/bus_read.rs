@@ -138,7 +138,8 @@ async fn an_agent_gets_as_many_jobs_as_it_has_free_slots_and_not_one_more() {
     }
     let more = tokio::time::timeout(Duration::from_millis(500), durable.next()).await;
     assert!(more.is_err(), "a third job for two slots");
-    let info = || async { controller.consumer_info(&names.stream(StreamKind::Jobs), "agent-etl").await.unwrap().unwrap() };
+    let info =
+        || async { controller.consumer_info(&names.stream(StreamKind::Jobs), "agent-etl").await.unwrap().unwrap() };
     assert_eq!((info().await.unacknowledged, info().await.pending), (2, 3));
     // One is done: its slot is free again. The other is given back.
     agent.ack(&got[0], Ack::Done).await.unwrap();
@@ -270,4 +271,34 @@ async fn a_projection_reads_in_order_from_its_own_position_whatever_the_durable_
     site.nats.start_again().await;
     fill(&writer, 10).await;
     assert_eq!(project(&mut durable, 370).await, (361..=370).collect::<Vec<_>>());
+}
+
+/// A pull is over after ten quiet seconds. Readers ask again; seen to hang for good once.
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_still_hear_after_a_long_silence() {
+    let site = Site::start().await;
+    let (controller, agent) = (site.bus(&User::Controller).await, site.agent("etl").await);
+    controller.ensure_agent_consumers("etl").await.unwrap();
+    let mut durable = Durable::starts(&agent, "etl");
+    durable.grant(2);
+    let proxy = site.bus(&User::Proxy).await;
+    let mut follow = proxy.follow(FollowFrom::journal(&proxy, 1)).await.unwrap();
+    let mut watch = proxy.instances().watch(">").await.unwrap();
+    let heard = async {
+        tokio::join!(
+            async { follow.next().await.unwrap().sequence },
+            async { watch.next().await.unwrap().key },
+            async { durable.next().await.unwrap().last_token().to_owned() },
+        )
+    };
+    let sent = async {
+        tokio::time::sleep(Duration::from_secs(23)).await;
+        fill(&controller, 1).await;
+        agent.put_heartbeat("i1", "{}").await.unwrap();
+        let job = Outgoing::new(site.nats.site().job_start("etl", "r1"), Headers::new(), "{}");
+        controller.publish(&job, &never()).await.unwrap();
+    };
+    let both = async { tokio::join!(heard, sent).0 };
+    let heard = tokio::time::timeout(Duration::from_secs(30), both).await.expect("a reader fell silent");
+    assert_eq!(heard, (1, "agent-etl.i1".to_owned(), "r1".to_owned()));
 }

@@ -3,9 +3,7 @@
 use crate::bus_site::{SOON, Site, never, soon};
 use futures::StreamExt;
 use ordo_contract::name::{StreamKind, object_stream};
-use ordo_journal::{
-    Ack, Durable, FollowFrom, Headers, Journal, NatsJournal, Outgoing, RequestError, ServiceSpec,
-};
+use ordo_journal::{Ack, Durable, FollowFrom, Headers, Journal, NatsJournal, Outgoing, RequestError, ServiceSpec};
 use ordo_testkit::User;
 use std::time::Duration;
 
@@ -62,12 +60,20 @@ async fn a_rogue_agent_can_do_nothing_but_its_own() {
             let subject = format!("$JS.API.STREAM.{verb}.{stream}");
             assert_eq!(answered(&rogue, &subject, r#"{"seq":1}"#).await, None, "{subject}");
         }
-        for rest in ["CREATE.S.x", "CREATE.S.x.ordo.>", "DURABLE.CREATE.S.x", "LIST.S", "DELETE.S.history", "MSG.NEXT.S.agent-etl"] {
+        for rest in [
+            "CREATE.S.x",
+            "CREATE.S.x.ordo.>",
+            "DURABLE.CREATE.S.x",
+            "LIST.S",
+            "DELETE.S.history",
+            "MSG.NEXT.S.agent-etl",
+        ] {
             let subject = format!("$JS.API.CONSUMER.{}", rest.replace(".S", &format!(".{stream}")));
             assert_eq!(answered(&rogue, &subject, "{}").await, None, "{subject}");
         }
     }
-    let others_claim = format!("$JS.API.DIRECT.GET.{}.{}", names.stream(StreamKind::Reports), names.report_accepted("etl", "r1"));
+    let others_claim =
+        format!("$JS.API.DIRECT.GET.{}.{}", names.stream(StreamKind::Reports), names.report_accepted("etl", "r1"));
     assert_eq!(answered(&rogue, &others_claim, "").await, None);
     for (kind, count) in before.into_iter().zip(counts) {
         assert_eq!(last(kind).await, count, "{kind:?}");
@@ -82,7 +88,8 @@ async fn a_rogue_agent_can_do_nothing_but_its_own() {
     let job = soon("its job", durable.next()).await.unwrap();
     own.ack(&job, Ack::Done).await.unwrap();
     let jobs = names.stream(StreamKind::Jobs);
-    ordo_testkit::wait_until(SOON, "its ack", async || controller.stream_info(&jobs).await.unwrap().messages == 1).await;
+    ordo_testkit::wait_until(SOON, "its ack", async || controller.stream_info(&jobs).await.unwrap().messages == 1)
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,7 +100,16 @@ async fn a_rogue_agent_hears_nothing_that_is_not_its_own() {
     let names = site.nats.site();
     let rogue = site.nats.connect(&User::Agent("rogue".into())).await;
     let mut ears = Vec::new();
-    for subject in ["ordo.>", ">", "_INBOX.>", "_INBOX_ops.>", "_INBOX_controller.>", "$KV.>", "ordo.default.deliver.etl.kill", "$JS.>"] {
+    for subject in [
+        "ordo.>",
+        ">",
+        "_INBOX.>",
+        "_INBOX_ops.>",
+        "_INBOX_controller.>",
+        "$KV.>",
+        "ordo.default.deliver.etl.kill",
+        "$JS.>",
+    ] {
         ears.push(rogue.subscribe(subject).await.unwrap());
     }
     rogue.flush().await.unwrap();
@@ -119,7 +135,8 @@ async fn a_person_can_look_with_the_nats_cli_and_write_nothing() {
     let ops = site.nats.connect(&User::Person("ops".into())).await;
     let names = site.nats.site();
     let list = answered(&ops, "$JS.API.STREAM.LIST", "{}").await.expect("nats stream ls");
-    let listed: Vec<_> = list["streams"].as_array().unwrap().iter().map(|s| s["config"]["name"].as_str().unwrap()).collect();
+    let listed: Vec<_> =
+        list["streams"].as_array().unwrap().iter().map(|s| s["config"]["name"].as_str().unwrap()).collect();
     for kind in StreamKind::ALL {
         assert!(listed.contains(&names.stream(kind).as_str()), "{kind:?} in {listed:?}");
     }
@@ -172,7 +189,11 @@ async fn each_role_writes_only_what_is_its_own() {
     let commands = names.command("order", "add");
     let cases = [
         (User::Proxy, vec![commands.clone()], vec![names.journal(), names.job_start("a", "r"), names.report("a", "x")]),
-        (User::History, vec![], vec![commands.clone(), names.journal(), names.feed("a", "b", "C"), names.output("a", "r")]),
+        (
+            User::History,
+            vec![],
+            vec![commands.clone(), names.journal(), names.feed("a", "b", "C"), names.output("a", "r")],
+        ),
         (
             User::Controller,
             vec![names.job_start("a", "r"), names.report_accepted("a", "r")],
@@ -188,7 +209,9 @@ async fn each_role_writes_only_what_is_its_own() {
             assert_eq!(answered(&client, &subject, "{}").await, None, "{user:?} {subject}");
         }
         for role in ["controller", "proxy", "history"] {
-            for key in [format!("$KV.{}.{role}", names.lease_bucket()), format!("$KV.{}.{role}.x1", names.instance_bucket())] {
+            for key in
+                [format!("$KV.{}.{role}", names.lease_bucket()), format!("$KV.{}.{role}.x1", names.instance_bucket())]
+            {
                 assert_eq!(answered(&client, &key, "{}").await.is_some(), user.name() == role, "{user:?} {key}");
             }
         }

@@ -118,7 +118,9 @@ async fn nats_micro_finds_every_instance() {
         let answer = soon("an answer", answers.next()).await.unwrap();
         let info: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap();
         assert_eq!(info["name"], "ordo-default-proxy");
-        assert_eq!(info["description"], "Everybody's door to the controllers");
+        let instance = info["metadata"]["instance"].as_str().unwrap();
+        let description = format!("Everybody's door to the controllers ({instance} on node-a)");
+        assert_eq!(info["description"], description.as_str());
         assert_eq!(info["endpoints"].as_array().unwrap().len(), 5, "{info}");
         found.push(info["metadata"]["instance"].as_str().unwrap().to_owned());
     }

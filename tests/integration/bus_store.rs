@@ -49,7 +49,10 @@ async fn definitions_are_stored_by_the_proxy_and_read_by_agents() {
     let empty = proxy.definitions().put_by_hash("nothing", b"").await.unwrap();
     assert_eq!(agent.definition(&empty).await.unwrap().unwrap(), "");
     let listed = proxy.definitions().list().await.unwrap();
-    assert_eq!(listed.iter().map(|i| (i.name.as_str(), i.size)).collect::<Vec<_>>(), [(hash.as_str(), 300 * 1024), (empty.as_str(), 0)]);
+    assert_eq!(
+        listed.iter().map(|i| (i.name.as_str(), i.size)).collect::<Vec<_>>(),
+        [(hash.as_str(), 300 * 1024), (empty.as_str(), 0)]
+    );
     assert_eq!(listed[0].description.as_deref(), Some("workflow backup"));
     let error = proxy.definitions().put("huge", "", &vec![0; 3 * 1024 * 1024]).await.unwrap_err();
     assert_eq!(error.kind(), BusErrorKind::TooLarge);
@@ -96,7 +99,8 @@ async fn snapshots_are_verified_and_a_broken_one_is_passed_over() {
     // Its information replaced by what points to garbage: first by somebody without the right to, then as a bad disk.
     let raw = site.nats.connect(&User::Controller).await;
     let store = site.nats.site().snapshot_store();
-    let body = serde_json::json!({ "name": format!("{:020}", 30), "bucket": store, "nuid": "x", "size": 9, "chunks": 1 });
+    let body =
+        serde_json::json!({ "name": format!("{:020}", 30), "bucket": store, "nuid": "x", "size": 9, "chunks": 1 });
     raw.request(format!("$O.{store}.C.x"), "no state!".into()).await.unwrap();
     let meta = format!("$O.{store}.M.MDAwMDAwMDAwMDAwMDAwMDAwMzA=");
     let mut headers = async_nats::HeaderMap::new();

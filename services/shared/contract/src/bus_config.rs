@@ -253,7 +253,13 @@ pub(crate) fn stream(names: &SiteNames, kind: StreamKind, limits: &Limits) -> St
     }
 }
 
-fn bucket(bucket: &str, description: String, marker_ttl: Option<Duration>, direct: bool, limits: &Limits) -> StreamSpec {
+fn bucket(
+    bucket: &str,
+    description: String,
+    marker_ttl: Option<Duration>,
+    direct: bool,
+    limits: &Limits,
+) -> StreamSpec {
     StreamSpec {
         name: kv_stream(bucket),
         description,
@@ -347,9 +353,18 @@ pub(crate) fn service_consumers(names: &SiteNames) -> Vec<(StreamKind, ConsumerS
         deliver_subject: None,
     };
     vec![
-        (StreamKind::Journal, pull("history", "The history writes the journal to PostgreSQL", names.journal(), Ack::Through)),
-        (StreamKind::Journal, pull("proxy", "The active proxy publishes events to the feed", names.journal(), Ack::Through)),
-        (StreamKind::Output, pull("history-output", "The history collects the output of jobs", names.outputs(), Ack::Each)),
+        (
+            StreamKind::Journal,
+            pull("history", "The history writes the journal to PostgreSQL", names.journal(), Ack::Through),
+        ),
+        (
+            StreamKind::Journal,
+            pull("proxy", "The active proxy publishes events to the feed", names.journal(), Ack::Through),
+        ),
+        (
+            StreamKind::Output,
+            pull("history-output", "The history collects the output of jobs", names.outputs(), Ack::Each),
+        ),
     ]
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Text from outside that becomes part of a subject goes through [`token`], so that no name can reach over its own level.
 
-use crate::bus_config::{BucketNames, Limits, StreamSpec, ConsumerSpec};
+use crate::bus_config::{BucketNames, ConsumerSpec, Limits, StreamSpec};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 

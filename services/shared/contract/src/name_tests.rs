@@ -21,7 +21,10 @@ fn text_from_outside_stays_within_its_level() {
     assert_eq!(token("集計"), "__");
     assert_eq!(token("20261122-P7-nightly:web"), "20261122-P7-nightly:web");
     assert_eq!(names().job_start("etl.>", "r"), "ordo.default.job.etl__.start.r");
-    assert_eq!(names().feed("order", "20261122-D3-backup", "OrderStarted"), "ordo.default.feed.order.20261122-D3-backup.OrderStarted");
+    assert_eq!(
+        names().feed("order", "20261122-D3-backup", "OrderStarted"),
+        "ordo.default.feed.order.20261122-D3-backup.OrderStarted"
+    );
 }
 
 #[test]

@@ -5,8 +5,9 @@
 //!
 //! [`Append`] is the whole rule (design part 4.7) without any I/O. `NatsJournal` and `MemoryJournal` carry it out.
 
-use crate::bus::{Bus, Published};
+use crate::bus::Bus;
 use crate::error::{BusError, BusErrorKind};
+use crate::exchange::Published;
 use crate::message::{Headers, Message};
 use bytes::Bytes;
 use ordo_contract::name::StreamKind;
@@ -61,19 +62,30 @@ pub trait Journal: Send {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Publish the bytes, expecting this last sequence.
-    Publish { expected_last: u64 },
+    Publish {
+        expected_last: u64,
+    },
     /// Read this sequence from the leader.
-    Read { sequence: u64 },
+    Read {
+        sequence: u64,
+    },
     Done(Appended),
-    Fenced { sequence: u64, found: Bytes },
-    Rewound { expected: u64 },
+    Fenced {
+        sequence: u64,
+        found: Bytes,
+    },
+    Rewound {
+        expected: u64,
+    },
     TooLarge,
 }
 
 /// What a publish came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attempt {
-    Acked { sequence: u64 },
+    Acked {
+        sequence: u64,
+    },
     Conflict,
     TooLarge,
     /// Timeout, no responders, 503, no leader, no space: nothing is known.

@@ -1,8 +1,9 @@
 //! KV buckets: heartbeats and desired states. Plain messages on `$KV.<bucket>.<key>`; leases have rules of their own,
 //! see `lease`.
 
-use crate::bus::{Bus, Published};
+use crate::bus::Bus;
 use crate::error::{BusError, BusErrorKind};
+use crate::exchange::Published;
 use crate::follow::{Follow, FollowError, FollowFrom};
 use crate::message::{Headers, Message};
 use bytes::Bytes;

@@ -127,6 +127,7 @@ impl Durable {
                 self.wanted = self.wanted.saturating_sub(1);
                 Ok(Some(message))
             }
+            Pulled::Over => Ok(None),
             Pulled::Lost(why) => {
                 self.failures += 1;
                 if self.failures == 10 {
@@ -144,7 +145,11 @@ impl Durable {
     /// Never to be given out again: it was not meant for this subject.
     fn put_away(&self, message: Message) {
         let sequence = message.sequence;
-        tracing::warn!(stream = self.stream, stream_seq = sequence, "a message was not meant for this subject, dropped");
+        tracing::warn!(
+            stream = self.stream,
+            stream_seq = sequence,
+            "a message was not meant for this subject, dropped"
+        );
         let bus = self.bus.clone();
         tokio::spawn(async move { bus.ack(&message, Ack::Never).await });
     }
@@ -193,7 +198,15 @@ impl OrderedDurable {
     pub fn journal(bus: &Bus, name: &str, from: u64) -> Self {
         let mut durable = Durable::open(bus, bus.names().stream(StreamKind::Journal), name);
         durable.genuine_only = false;
-        Self { bus: bus.clone(), durable, next: from.max(1), fill_to: None, fill: None, parked: Vec::new(), newest: None }
+        Self {
+            bus: bus.clone(),
+            durable,
+            next: from.max(1),
+            fill_to: None,
+            fill: None,
+            parked: Vec::new(),
+            newest: None,
+        }
     }
 
     pub fn position(&self) -> u64 {

@@ -151,6 +151,7 @@ impl Follow {
     fn take(&mut self, pulled: Pulled) -> Result<Option<Message>, FollowError> {
         let message = match pulled {
             Pulled::Message(message) => message,
+            Pulled::Over => return Ok(None),
             Pulled::Lost(why) => {
                 tracing::debug!(stream = self.what.stream, why, "reader starts again");
                 self.puller = None;
@@ -227,7 +228,7 @@ impl Follow {
             filter_subject: self.what.filter.clone(),
             memory_storage: true,
             num_replicas: 1,
-            inactive_threshold: Duration::from_secs(30),
+            inactive_threshold: Duration::from_secs(10),
             ..pull::Config::default()
         };
         let stream = self.what.stream.clone();

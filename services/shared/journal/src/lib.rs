@@ -11,13 +11,14 @@
 //! - `bucket.rs`, `object.rs`, `snapshot.rs`: heartbeats, definitions, snapshots
 //! - `service.rs`: requests and answers
 //! - `provision.rs`, `stream.rs`: making and measuring streams
-//! - `bus.rs`: the connection
+//! - `bus.rs`: the connection; `exchange.rs`: what goes over it
 
 mod append;
 mod bucket;
 mod bus;
 mod durable;
 mod error;
+mod exchange;
 mod follow;
 mod lease;
 mod memory;
@@ -32,9 +33,10 @@ mod stream;
 
 pub use append::{Append, AppendError, Appended, Attempt, Found, Journal, NatsJournal, Step};
 pub use bucket::{Bucket, Entry, Watch};
-pub use bus::{Bus, BusConfig, Heard, Link, Listener, OLDEST_SERVER};
+pub use bus::{Bus, BusConfig, Link, OLDEST_SERVER};
 pub use durable::{Ack, Durable, Kills, OrderedDurable};
 pub use error::{BusError, BusErrorKind};
+pub use exchange::{Heard, Listener};
 pub use follow::{Follow, FollowError, FollowFrom};
 pub use lease::{Lease, LeaseConfig, LeaseEvent, LeaseTimes, Takeover, confirm_loss};
 pub use memory::{Fault, Faults, MemoryJournal, MemoryLog};

@@ -2,8 +2,9 @@
 //! reading is our own: the library reads by a consumer, and who may make consumers can have the server deliver a
 //! stream's contents to any subject. Agents read definitions, so reading goes by direct gets, chunk by chunk.
 
-use crate::bus::{Bus, Published, REQUEST};
+use crate::bus::{Bus, REQUEST};
 use crate::error::{BusError, BusErrorKind};
+use crate::exchange::Published;
 use crate::follow::nonce;
 use crate::message::{Headers, Message};
 use crate::publish::direct_message;
@@ -63,7 +64,12 @@ impl Bus {
     }
 
     pub(crate) fn snapshot_objects(&self) -> ObjectStore {
-        ObjectStore { bus: self.clone(), name: self.names().snapshot_store(), max_bytes: 512 * 1024 * 1024, prove: true }
+        ObjectStore {
+            bus: self.clone(),
+            name: self.names().snapshot_store(),
+            max_bytes: 512 * 1024 * 1024,
+            prove: true,
+        }
     }
 }
 
@@ -127,7 +133,12 @@ impl ObjectStore {
         if info.digest.is_some_and(|stored| stored != digest) || content.len() as u64 != info.size {
             return Err(BusError::new(
                 BusErrorKind::Corrupt,
-                format_args!("object {name} in {}: {} of {} bytes, digest differs", self.name, content.len(), info.size),
+                format_args!(
+                    "object {name} in {}: {} of {} bytes, digest differs",
+                    self.name,
+                    content.len(),
+                    info.size
+                ),
             ));
         }
         Ok(Some(content.freeze()))
@@ -249,7 +260,8 @@ mod tests {
 
     #[test]
     fn base64_is_as_in_rfc_4648() {
-        let cases = [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("fooba", "Zm9vYmE=")];
+        let cases =
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg=="), ("fooba", "Zm9vYmE=")];
         for (plain, coded) in cases {
             assert_eq!(base64_url(plain.as_bytes()), coded);
         }

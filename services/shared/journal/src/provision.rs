@@ -79,11 +79,10 @@ async fn ensure_stream(bus: &Bus, spec: &StreamSpec, done: &mut Provisioned) -> 
             Err(error) => Err(error),
         };
     };
-    let was: Config = there
-        .get("config")
-        .cloned()
-        .and_then(|config| serde_json::from_value(config).ok())
-        .ok_or_else(|| BusError::new(BusErrorKind::Corrupt, format_args!("{info}: no configuration in the answer")))?;
+    let was: Config =
+        there.get("config").cloned().and_then(|config| serde_json::from_value(config).ok()).ok_or_else(|| {
+            BusError::new(BusErrorKind::Corrupt, format_args!("{info}: no configuration in the answer"))
+        })?;
     let mut config = translate(spec);
     config.metadata.clone_from(&was.metadata);
     config.metadata.entry(INCARNATION.to_owned()).or_insert_with(nonce);
@@ -151,21 +150,14 @@ fn translate(spec: &StreamSpec) -> Config {
     }
 }
 
-async fn ensure_consumer(
-    bus: &Bus,
-    stream: &str,
-    spec: &ConsumerSpec,
-    done: &mut Provisioned,
-) -> Result<(), BusError> {
+async fn ensure_consumer(bus: &Bus, stream: &str, spec: &ConsumerSpec, done: &mut Provisioned) -> Result<(), BusError> {
     let attempt = format!("make the consumer {} on {stream}", spec.name);
-    let was: Option<serde_json::Value> = match bus
-        .api(&format!("CONSUMER.INFO.{stream}.{}", spec.name), &serde_json::Value::Null, PATIENCE)
-        .await
-    {
-        Ok(info) => Some(info),
-        Err(error) if error.kind() == BusErrorKind::NotFound => None,
-        Err(error) => return Err(error),
-    };
+    let was: Option<serde_json::Value> =
+        match bus.api(&format!("CONSUMER.INFO.{stream}.{}", spec.name), &serde_json::Value::Null, PATIENCE).await {
+            Ok(info) => Some(info),
+            Err(error) if error.kind() == BusErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
     if let Some(was) = &was
         && is_same_consumer(was, spec)
     {

@@ -1,8 +1,9 @@
 //! Publishing to streams with an acknowledgement: patient towards the bus, and never pretending that something was
 //! stored that was not.
 
-use crate::bus::{Bus, Published};
+use crate::bus::Bus;
 use crate::error::{BusError, BusErrorKind};
+use crate::exchange::Published;
 use crate::follow::closed;
 use crate::message::{Headers, Message};
 use bytes::Bytes;

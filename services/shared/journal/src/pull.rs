@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long the server keeps a pull.
-const EXPIRES: Duration = Duration::from_secs(30);
+const EXPIRES: Duration = Duration::from_secs(10);
 /// The server says this often that it still knows the pull.
 const HEARTBEAT: Duration = Duration::from_secs(2);
 /// Silence that means that it does not.
@@ -22,6 +22,8 @@ const PULL_BYTES: usize = 8 * 1024 * 1024;
 /// What came of waiting.
 pub(crate) enum Pulled {
     Message(Message),
+    /// A pull ended without all that was asked for: ask again.
+    Over,
     /// The consumer may be gone, or the connection was. Everything asked for is void.
     Lost(String),
     /// The bus is closed.
@@ -90,9 +92,10 @@ impl Puller {
         let (subject, inbox, client) = (self.next_subject.clone(), self.inbox.clone(), self.bus.client().clone());
         self.bus
             .within(crate::bus::REQUEST, "pull", async move {
-                client.publish_with_reply(subject, inbox, body.to_string().into()).await.map_err(|e| {
-                    BusError::with(crate::BusErrorKind::Unreachable, "the pull could not be sent", e)
-                })
+                client
+                    .publish_with_reply(subject, inbox, body.to_string().into())
+                    .await
+                    .map_err(|e| BusError::with(crate::BusErrorKind::Unreachable, "the pull could not be sent", e))
             })
             .await
     }
@@ -158,7 +161,7 @@ impl Puller {
         if over {
             let unserved = number("Nats-Pending-Messages").unwrap_or(self.outstanding);
             self.outstanding = self.outstanding.saturating_sub(unserved);
-            return None;
+            return Some(Pulled::Over);
         }
         Some(Pulled::Lost(format!("{} {text}", status.as_u16())))
     }

@@ -111,7 +111,9 @@ impl Bus {
         let attempt = "register a micro service";
         let (client, name) = (self.client().clone(), names.micro_service(&spec.role));
         let started = async {
-            let builder = client.service_builder().description(&spec.description).metadata(metadata);
+            // `nats micro ls` shows the description and no metadata.
+            let description = format!("{} ({} on {})", spec.description, spec.instance, spec.node);
+            let builder = client.service_builder().description(description).metadata(metadata);
             builder.start(&name, &spec.version).await.map_err(|e| failed("the service", e))
         };
         let service = self.within(REQUEST, attempt, started).await?;
@@ -237,9 +239,7 @@ async fn answer(bus: &Bus, request: &async_nats::service::Request, outcome: Resu
 /// For who has nothing to serve but to be found.
 pub fn no_calls() -> Handler {
     Arc::new(|call| {
-        Box::pin(async move {
-            Err(CallError::new(404, format!("{} {} is not served here", call.noun, call.verb)))
-        })
+        Box::pin(async move { Err(CallError::new(404, format!("{} {} is not served here", call.noun, call.verb))) })
     })
 }
 
@@ -252,4 +252,3 @@ impl From<RequestError> for BusError {
         }
     }
 }
-

@@ -48,7 +48,8 @@ impl Snapshots {
     ) -> Result<SnapshotHead, BusError> {
         let incarnation = incarnation.to_owned();
         let packing = tokio::task::spawn_blocking(move || pack(sequence, incarnation, format, &state));
-        let (head, packed) = packing.await.map_err(|e| BusError::with(BusErrorKind::Corrupt, "pack a snapshot", e))??;
+        let (head, packed) =
+            packing.await.map_err(|e| BusError::with(BusErrorKind::Corrupt, "pack a snapshot", e))??;
         let description = format!("State of the controller after commit {sequence}, format {format}");
         self.store.put(&name(sequence), &description, &packed).await?;
         self.get(sequence).await?;

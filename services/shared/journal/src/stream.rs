@@ -49,7 +49,7 @@ pub struct Headroom {
 impl Headroom {
     /// 0 to 100 and beyond.
     pub fn percent(&self) -> u64 {
-        if self.limit == 0 { 100 } else { self.used.saturating_mul(100) / self.limit }
+        self.used.saturating_mul(100).checked_div(self.limit).unwrap_or(100)
     }
 
     /// From here on new orders are refused.

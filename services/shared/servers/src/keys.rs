@@ -51,8 +51,7 @@ impl Keys {
     pub fn issue(&self, user: &User) -> Result<String, ServersError> {
         let pair = KeyPair::new_user();
         let (account, rights) = (self.account_of(user), user.permissions(&self.site));
-        let token =
-            claims::user(&user.name(), &pair.public_key(), account, &rights).map_err(|e| self.broken(&e))?;
+        let token = claims::user(&user.name(), &pair.public_key(), account, &rights).map_err(|e| self.broken(&e))?;
         self.armour(&pair, &token)
     }
 
@@ -91,9 +90,8 @@ impl Keys {
     /// When the tokens can be neither read nor written.
     pub fn server_configuration(&self) -> Result<String, ServersError> {
         let operator = self.token("operator.jwt", || claims::operator(&self.operator, &self.system.public_key()))?;
-        let system = self.token("system.jwt", || {
-            claims::account("SYS", &self.system, &self.operator, false, &Borders::default())
-        })?;
+        let system = self
+            .token("system.jwt", || claims::account("SYS", &self.system, &self.operator, false, &Borders::default()))?;
         let (system_key, site_key, agents_key) =
             (self.system.public_key(), self.account.public_key(), self.agents.public_key());
         let (to_agents, by_agents) = (right::offered_to_agents(&self.site), right::offered_by_agents(&self.site));

@@ -1,8 +1,9 @@
 //! The one function that writes a lease key, and the reading around it.
 
 use crate::bucket::is_marker;
-use crate::bus::{Bus, Published};
+use crate::bus::Bus;
 use crate::error::BusError;
+use crate::exchange::Published;
 use crate::message::{Headers, Message};
 use bytes::Bytes;
 use ordo_contract::lease::LeaseValue;

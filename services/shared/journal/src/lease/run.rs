@@ -58,7 +58,18 @@ impl Runner {
         valid_until: Arc<AtomicU64>,
     ) -> Self {
         let (key, link) = (Key::new(&bus, config.times.ttl), bus.link());
-        Self { bus, config, key, orders, events, candidate, seen, valid_until, link, connected_at: Some(Duration::ZERO) }
+        Self {
+            bus,
+            config,
+            key,
+            orders,
+            events,
+            candidate,
+            seen,
+            valid_until,
+            link,
+            connected_at: Some(Duration::ZERO),
+        }
     }
 
     pub(super) async fn run(mut self) {
