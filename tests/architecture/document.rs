@@ -135,3 +135,34 @@ fn the_readme_shows_the_first_example_as_it_is() {
     let example = fs::read_to_string(root().join("schemas/examples/backup.yaml")).unwrap();
     assert_eq!(invented_line(block, &example), None, "the README shows a line that the example does not hold");
 }
+
+/// Files that sources take in by name and that the image's build would not see.
+fn unseen_by_the_image(source: &super::Source, admitted: &[&str]) -> Vec<String> {
+    let named = source.text.split("include_str!(\"").skip(1).filter_map(|rest| rest.split('"').next());
+    let folder = source.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+    let resolved = named.map(|name| {
+        let mut parts: Vec<&str> = folder.split('/').collect();
+        name.split('/').for_each(|part| {
+            if part == ".." { parts.truncate(parts.len().saturating_sub(1)) } else { parts.push(part) }
+        });
+        parts.join("/")
+    });
+    let unseen =
+        resolved.filter(|path| !admitted.iter().any(|seen| path == seen || path.starts_with(&format!("{seen}/"))));
+    unseen
+        .map(|path| format!("{} takes in {path}, which compose/Dockerfile.dockerignore leaves out", source.path))
+        .collect()
+}
+
+#[test]
+fn the_image_is_built_from_all_that_sources_take_in() {
+    let planted =
+        super::Source::planted("services/a/src/lib.rs", "const X: &str = include_str!(\"../../../compose/x.txt\");");
+    assert_eq!(unseen_by_the_image(&planted, &["services", "compose/init.sh"]).len(), 1);
+    assert_none(&unseen_by_the_image(&planted, &["services", "compose/x.txt"]));
+    let ignore = fs::read_to_string(root().join("compose/Dockerfile.dockerignore")).unwrap();
+    let admitted: Vec<&str> = ignore.lines().filter_map(|line| line.strip_prefix('!')).collect();
+    let found: Vec<String> =
+        super::sources(&["services"]).iter().flat_map(|source| unseen_by_the_image(source, &admitted)).collect();
+    assert_none(&found);
+}
