@@ -278,7 +278,7 @@ impl Chronicle {
                 let position = id(Position::new("extract"));
                 self.decide(vec![OrderStarted { order, position, late_by: None }.into()]);
             }
-            OrderState::Ready => self.from_ready(&now),
+            OrderState::Ready => self.at_a_step(&now),
             OrderState::Processing { run } => self.of_run(&now, run),
             OrderState::Processed { outcome: Outcome::Failed { failure } } => {
                 let failure = failure.clone();
@@ -308,7 +308,7 @@ impl Chronicle {
         }
     }
 
-    fn from_ready(&mut self, now: &Order) {
+    fn at_a_step(&mut self, now: &Order) {
         let (order, Some(position)) = (now.id.clone(), now.position.clone()) else { return };
         match self.rng.random_range(0..100) {
             0..8 => {

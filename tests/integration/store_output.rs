@@ -45,7 +45,7 @@ impl OneRun {
             run: self.run.clone(),
             agent: "etl".into(),
             number,
-            channel: if number % 2 == 0 { "stderr" } else { "stdout" }.into(),
+            channel: if number.is_multiple_of(2) { "stderr" } else { "stdout" }.into(),
             at: Utc::now() + TimeDelta::milliseconds(i64::from(number)),
             omitted: 0,
             bytes: text.as_bytes().to_vec(),
