@@ -141,6 +141,24 @@ async fn a_dry_run_shows_the_difference_and_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_no_file_would_give_is_not_deployed() {
+    let (_site, stage, proxy, client) = play(&[BACKUP]).await;
+    let good: WorkflowShowReply = client.ask("proxy", proxy::WORKFLOW_SHOW, &json!({"workflow": "backup"})).await.unwrap();
+    let mut forged = serde_json::to_value(&good.definition).unwrap();
+    forged["steps"][0]["instruction"]["job"]["action"]["command"]["arguments"] = json!(["./dump", "${ no such thing }"]);
+    let stored: Value = client.ask("proxy", proxy::DEFINITION_PUT, &json!({ "body": forged.to_string() })).await.unwrap();
+    let items = json!({"items": [{"workflow": {"name": "backup", "hash": stored["hash"]}}]});
+    let (code, error) = refusal(client.ask::<_, Value>("proxy", proxy::DEFINITION_DEPLOY, &items).await);
+    assert_eq!((code, error.code.as_str()), (409, "definition_invalid"), "{}", error.message);
+    let other = json!({"items": [{"workflow": {"name": "sales", "hash": good.hash}}]});
+    let (code, error) = refusal(client.ask::<_, Value>("proxy", proxy::DEFINITION_DEPLOY, &other).await);
+    assert_eq!(code, 409);
+    assert!(error.message.contains("is of workflow backup"), "{}", error.message);
+    stage.stop().await;
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn several_orders_are_held_resumed_and_cancelled_at_once() {
     let (_site, stage, proxy, client) = play(&[BACKUP, NOTHING]).await;
     let orders = vec![json!({"workflow": "nothing", "held": true}); 3];

@@ -169,7 +169,8 @@ fn unreachable(settings: &Settings, error: &BusError) -> CliError {
             file.display()
         ),
         (_, None) => {
-            "start a site with `ordo up`, or name one by --nats-url (ORDO_NATS_URL) and --creds (ORDO_NATS_CREDS)".to_owned()
+            "is a NATS server there? `ordo up` starts a site; --nats-url (ORDO_NATS_URL) and --creds (ORDO_NATS_CREDS) name another"
+                .to_owned()
         }
     };
     CliError::NotReachable { message, tried: format!("{} as {}", settings.url, settings.user), help }

@@ -16,7 +16,7 @@ pub struct Settings {
     pub ca: Option<PathBuf>,
     /// The person's NATS name, from its credentials.
     pub user: String,
-    /// The `ordo.env` that said some of it.
+    /// The `ordo.env` that named the address; nothing where it was typed.
     pub env_file: Option<PathBuf>,
 }
 
@@ -52,6 +52,7 @@ impl Settings {
             Some(path) => user_of(path)?,
             None => user.or_else(|| std::env::var("USER").ok()).unwrap_or_else(|| "anonymous".to_owned()),
         };
+        let env_file = env_file.filter(|_| inherits && found("ORDO_NATS_URL").is_some());
         Ok(Self { site, url, creds, ca, user, env_file })
     }
 }

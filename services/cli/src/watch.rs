@@ -309,7 +309,7 @@ impl<'a> Screen<'a> {
             Event::OrderSuspended(e) => vec![("suspended", format!("{}suspended", prefix(&self.branch(&e.order))))],
             Event::OrderResumed(e) => vec![("running", format!("{}resumed", prefix(&self.branch(&e.order))))],
             Event::OrderCancelRequested(e) => vec![("cancelled", format!("{}is being cancelled", prefix(&self.branch(&e.order))))],
-            Event::OrderFailed(e) if self.branch(&e.order) != "" => {
+            Event::OrderFailed(e) if !self.branch(&e.order).is_empty() => {
                 vec![("failed", format!("{}  branch failed: {}", self.branch(&e.order), harmless(&e.failure.to_string())))]
             }
             _ => Vec::new(),

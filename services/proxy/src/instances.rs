@@ -62,8 +62,9 @@ pub async fn follow(proxy: Arc<Proxy>, shutdown: CancellationToken) {
         let watching = async {
             let mut watch = proxy.bus.instances().watch(">").await?;
             loop {
-                let entry = watch.next().await?;
-                proxy.instances.note(entry);
+                // Heartbeats come all the time: silence is a reason to ask again.
+                let Ok(entry) = tokio::time::timeout(PERIOD * 2, watch.next()).await else { continue };
+                proxy.instances.note(entry?);
             }
         };
         let stopped: Result<(), ordo_journal::FollowError> = tokio::select! {

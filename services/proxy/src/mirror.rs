@@ -24,6 +24,8 @@ const BATCH: usize = 64;
 const SNAPSHOT_FORMAT: u32 = 1;
 /// Between attempts to load.
 const PAUSE: Duration = Duration::from_millis(500);
+/// A quiet journal is asked again after this long.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// Ended orders remembered after they left the state, for who still waits for their end.
 const REMEMBERED: usize = 4_096;
 
@@ -174,7 +176,9 @@ impl Mirror {
 
     async fn follow(&self, mut follow: Follow) -> Result<(), Stop> {
         loop {
-            let batch = follow.batch(BATCH).await.map_err(stop_of)?;
+            // Looking again costs nothing, and no quiet reader stays quiet by mistake.
+            let Ok(batch) = tokio::time::timeout(LOOK_AGAIN, follow.batch(BATCH)).await else { continue };
+            let batch = batch.map_err(stop_of)?;
             self.take(&batch, follow.skipped() > 0)?;
             self.lag.store(follow.pending(), Ordering::Relaxed);
             if follow.pending() == 0 {

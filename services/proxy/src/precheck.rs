@@ -5,7 +5,10 @@ use crate::answer::Problem;
 use crate::order_query::CATCH_UP;
 use crate::serve::Proxy;
 use ordo_contract::command::CommandMessage;
-use ordo_domain::{Command, ContentHash, Ctx, Ids, Refusal, RunId, command::DeployItem, limit};
+use ordo_contract::replica::Replica;
+use ordo_domain::{
+    Command, ContentHash, Ctx, Ids, Refusal, RunId, WorkflowName, command::DeployItem, ctx::LoadedWorkflow, definition, limit,
+};
 use ordo_runtime::{Clock, SystemClock};
 
 /// Ids that nobody will see.
@@ -81,10 +84,11 @@ impl Proxy {
                     {
                         return Err(not_stored("lock", name.as_str(), hash));
                     }
-                    if let DeployItem::Workflow { name, hash } = item
-                        && self.bodies.fetch_workflow(&self.bus, hash).await?.is_none()
-                    {
-                        return Err(not_stored("workflow", name.as_str(), hash));
+                    if let DeployItem::Workflow { name, hash } = item {
+                        match self.bodies.fetch_workflow(&self.bus, hash).await? {
+                            Some(body) => self.verify(name, hash, &body)?,
+                            None => return Err(not_stored("workflow", name.as_str(), hash)),
+                        }
                     }
                 }
                 // A deployment is checked against everything that is deployed.
@@ -96,6 +100,24 @@ impl Proxy {
             self.bodies.fetch_workflow(&self.bus, &hash).await?;
         }
         Ok(())
+    }
+}
+
+impl Proxy {
+    /// Anybody may put a body: one that no file would give is not deployed.
+    fn verify(&self, name: &WorkflowName, hash: &ContentHash, body: &LoadedWorkflow) -> Result<(), Problem> {
+        let deployed = |replica: &Replica| replica.site.workflows.get(name).is_some_and(|w| w.versions.values().any(|v| v == hash));
+        if self.mirror.read(deployed) {
+            return Ok(());
+        }
+        if body.workflow.name != *name {
+            let reason = format!("the body stored under {hash} is of workflow {}", body.workflow.name);
+            return Err(Problem::refused(&Refusal::DefinitionInvalid { definition: format!("workflow {name}"), reason }));
+        }
+        definition::verify(&body.workflow).map_err(|problems| {
+            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            Problem::refused(&Refusal::DefinitionInvalid { definition: format!("workflow {name}"), reason: lines.join("; ") })
+        })
     }
 }
 
