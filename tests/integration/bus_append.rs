@@ -31,9 +31,14 @@ async fn what_was_appended_is_read_in_order() {
     let site = Site::start().await;
     let bus = site.bus(&User::Controller).await;
     let mut journal = NatsJournal::new(&bus);
+    let mut took = Vec::new();
     for number in 0..300 {
+        let started = std::time::Instant::now();
         assert_eq!(journal.append(number, text(number)).await.unwrap().sequence, number + 1);
+        took.push(started.elapsed());
     }
+    took.sort_unstable();
+    eprintln!("an append: median {:?}, slowest {:?}", took[150], took[299]);
     assert_eq!(journal.last_sequence().await.unwrap(), 300);
     assert_eq!(commits(&bus).await, (0..300).map(text).collect::<Vec<_>>());
     // A proxy reads it too, and reads it in the middle.

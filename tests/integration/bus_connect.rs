@@ -1,9 +1,10 @@
 //! Connecting: clear errors for everything that can be wrong, and a connection that repairs itself.
 
 use crate::bus_site::{Site, chain, never, soon};
+use ordo_contract::bus_config::Limits;
 use ordo_contract::name::SiteNames;
-use ordo_journal::{Bus, BusConfig, BusErrorKind};
-use ordo_testkit::{TestFolder, User};
+use ordo_journal::{Bus, BusConfig, BusErrorKind, Journal, NatsJournal, provision};
+use ordo_testkit::{TestCertificates, TestFolder, TestNats, User};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
@@ -110,4 +111,19 @@ async fn who_waits_for_the_bus_connects_once_it_is_there() {
     let times = soon("the connection", link.wait_for(|link| link.up)).await.unwrap().times;
     assert_eq!(times, 2);
     soon("a round trip", bus.round_trip()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_is_a_matter_of_configuration() {
+    let (ours, others) = (TestCertificates::new(), TestCertificates::new());
+    let site = Site { nats: TestNats::start_with_tls(ours.tls(), ours.ca()).await };
+    let trusting = |ca| BusConfig { ca, ..site.config(&User::Controller) };
+    let bus = soon("the connection", Bus::connect(trusting(Some(ours.ca())))).await.unwrap();
+    provision(&bus, &Limits::scaled_down(64)).await.unwrap();
+    assert_eq!(NatsJournal::new(&bus).append(0, "{}".into()).await.unwrap().sequence, 1);
+    for ca in [Some(others.ca()), None] {
+        let error = soon("the refusal", Bus::connect(trusting(ca.clone()))).await.unwrap_err();
+        let text = chain(&error);
+        assert!(text.contains("certificate") || text.contains("TLS"), "{ca:?}: {text}");
+    }
 }
