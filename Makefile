@@ -35,7 +35,7 @@ schemas: ## write schemas/ anew from the types
 	ORDO_WRITE_SCHEMAS=1 $(CARGO) test --quiet --package ordo-tests --test golden schemas
 
 sim: ## simulate many orders, crashes and losses (SEEDS=10000)
-	ORDO_SEEDS=$(SEEDS) $(CARGO) test --release --package ordo-tests --test simulation -- --nocapture
+	SEEDS=$(SEEDS) $(CARGO) test --release --package ordo-tests --test simulation -- --nocapture
 
 bench: servers ## measure, into target/bench/report.json
 	$(CARGO) build --release --package ordo

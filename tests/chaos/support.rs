@@ -2,8 +2,8 @@
 
 use ordo_cli::command::deploy::DeployText;
 use ordo_contract::{commit::Commit, name::StreamKind, replica::Replica};
-use ordo_domain::{Event, Site};
-use ordo_journal::{Bus, BusConfig, FollowFrom};
+use ordo_domain::Event;
+use ordo_journal::FollowFrom;
 use ordo_tests::Up;
 use std::time::{Duration, Instant};
 
@@ -13,24 +13,9 @@ pub async fn deploy(up: &Up, file: &str, text: &str) {
     ordo_cli::command::deploy::deploy_texts(&client, &texts).await.unwrap_or_else(|e| panic!("{file} is deployed: {e}"));
 }
 
-/// A connection as one of the site's own users.
-pub async fn bus_as(up: &Up, user: &str) -> Bus {
-    let common = up.common();
-    let config = BusConfig {
-        url: common.nats_url.expect("known"),
-        creds: Some(up.data().join("creds").join(format!("{user}.creds"))),
-        ca: None,
-        identity: None,
-        name: format!("test as {user}"),
-        site: ordo_contract::name::SiteNames::new("default").expect("a site"),
-        user: user.to_owned(),
-    };
-    Bus::connect(config).await.unwrap_or_else(|e| panic!("{user} connects: {e}"))
-}
-
 /// The whole journal, chain and all.
 pub async fn journal(up: &Up) -> Vec<Commit> {
-    let bus = bus_as(up, "controller").await;
+    let bus = up.bus("controller").await;
     let last = bus.last_sequence(StreamKind::Journal).await.expect("the journal has an end");
     let mut follow = bus.follow(FollowFrom::journal(&bus, 1)).await.expect("the journal can be read");
     let (mut replica, mut commits) = (Replica::default(), Vec::new());
@@ -40,17 +25,6 @@ pub async fn journal(up: &Up) -> Vec<Commit> {
         }
     }
     commits
-}
-
-/// The state that a journal makes.
-pub fn state(commits: &[Commit]) -> Site {
-    let mut site = Site::default();
-    for commit in commits {
-        for event in commit.decisions.iter().flat_map(|d| &d.events) {
-            ordo_domain::apply::apply(&mut site, commit.at, event).expect("each event fits");
-        }
-    }
-    site
 }
 
 /// Every event verbatim, every run with its end, every order with its state.

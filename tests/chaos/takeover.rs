@@ -1,6 +1,6 @@
 //! Fail-overs in a row: by each of the three ways of the lease, by hand-over, and after a restart of NATS.
 
-use crate::support::{bus_as, deploy, journal};
+use crate::support::{deploy, journal};
 use nix::sys::signal::Signal;
 use ordo_domain::{Event, controller::ControllerActivated};
 use ordo_tests::Up;
@@ -28,7 +28,7 @@ async fn fail_overs_in_a_row_work_by_every_way() {
 
     // The holder hangs and no marker comes: a value without a time to live lies in its key.
     up.signal(&process(&third), Signal::SIGSTOP);
-    let bus = bus_as(&up, "controller").await;
+    let bus = up.bus("controller").await;
     let entry = bus.leases().get("controller").await.expect("readable").expect("there");
     bus.leases().put("controller", entry.value.expect("a value")).await.expect("writable");
     let fourth = next_activation(&up, &third).await;

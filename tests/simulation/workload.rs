@@ -36,11 +36,18 @@ pub struct Author {
     labels: u32,
     jobs: Vec<String>,
     callable: Vec<WorkflowName>,
+    /// Inside a try that retries: neither another one nor a call, else the work multiplies.
+    retrying: bool,
 }
 
 impl Author {
     pub fn new() -> Self {
-        Self { labels: 0, jobs: Vec::new(), callable: Vec::new() }
+        Self { labels: 0, jobs: Vec::new(), callable: Vec::new(), retrying: false }
+    }
+
+    /// Another deployment: calls go only to workflows of the same one that came before, so that none calls itself.
+    pub fn begin(&mut self) {
+        self.callable.clear();
     }
 
     pub fn workflow(&mut self, rng: &mut SmallRng, name: &str) -> Workflow {
@@ -91,15 +98,19 @@ impl Author {
                 (self.label("fork"), Instruction::Fork { branches, when_failed })
             }
             75..90 => {
+                let retries = !self.retrying && chance(rng, 80);
+                let outer = self.retrying;
+                self.retrying = outer || retries;
                 let steps = self.steps(rng, depth + 1);
-                let retry = chance(rng, 70).then(|| Retry {
+                self.retrying = outer;
+                let retry = retries.then(|| Retry {
                     delays: (0..rng.random_range(1..=2)).map(|_| Span::from_millis(rng.random_range(0..4_000))).collect(),
                     when: chance(rng, 30).then(|| Expression("error.code != \"fail\"".into())),
                 });
                 let catch = self.some(rng, depth);
                 (self.label("try"), Instruction::Try { steps, retry, catch })
             }
-            90..95 if !self.callable.is_empty() => {
+            90..95 if !self.callable.is_empty() && !self.retrying => {
                 let workflow = pick(rng, &self.callable).clone();
                 let arguments = BTreeMap::from([(id::<VariableName>("n"), Value::from("${ n + 1 }"))]);
                 (self.label("call"), Instruction::Call { workflow, arguments })

@@ -30,7 +30,7 @@ pub const MIN_ORDERS: usize = 50;
 pub const MIN_FAULTS: u32 = 10;
 const STEPS: u32 = 2_500;
 /// A world that has not come to rest by then is stuck.
-const QUIET_STEPS: u32 = 60_000;
+const QUIET_STEPS: u32 = 400_000;
 
 /// Bodies by hash, as the definition store has them.
 #[derive(Default)]
@@ -397,6 +397,7 @@ impl World {
 
     fn deploy(&mut self) {
         let names = ["alpha", "beta", "gamma"];
+        self.author.begin();
         let workflows: Vec<_> = names.iter().map(|n| self.author.workflow(&mut self.rng, n)).collect();
         let shrink = self.rng.random_range(0..3);
         let deployment = workload::deployment(workflows, |capacity| if shrink == 0 { capacity.min(2) } else { capacity });

@@ -3,7 +3,9 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use ordo_cli::{Client, Common};
-use ordo_testkit::TestFolder;
+use ordo_contract::{name::SiteNames, right::User};
+use ordo_journal::{Bus, BusConfig};
+use ordo_testkit::{TestFolder, TestNats};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
@@ -85,6 +87,12 @@ impl Up {
         Client::connect(&self.common()).await.unwrap_or_else(|e| panic!("a person can connect: {e}"))
     }
 
+    /// A connection as one of the site's own users: `controller`, `proxy`, `agent-local`, ….
+    pub async fn bus(&self, user: &str) -> Bus {
+        let creds = self.data().join("creds").join(format!("{user}.creds"));
+        connect(self.text("nats_url"), Some(creds), &self.text("site"), user).await
+    }
+
     /// The read-only role.
     pub fn database(&self) -> postgres::Client {
         postgres::Client::connect(&self.text("database_url"), postgres::NoTls).expect("PostgreSQL answers")
@@ -150,6 +158,25 @@ impl Drop for Up {
         self.end();
         end_runners(&self.data());
     }
+}
+
+/// A connection to a private server of the test kit.
+pub async fn bus_of(nats: &TestNats, user: &User) -> Bus {
+    let settings = nats.bus(user);
+    connect(settings.url, settings.creds, nats.site().site(), &user.name()).await
+}
+
+async fn connect(url: String, creds: Option<PathBuf>, site: &str, user: &str) -> Bus {
+    let config = BusConfig {
+        url,
+        creds,
+        ca: None,
+        identity: None,
+        name: format!("test as {user}"),
+        site: SiteNames::new(site).expect("a site"),
+        user: user.to_owned(),
+    };
+    Bus::connect(config).await.unwrap_or_else(|e| panic!("{user} connects: {e}"))
 }
 
 /// kill -9, and wait until it is gone.

@@ -312,7 +312,9 @@ impl CommandLoop {
     fn release(&self, effects: Vec<Effect>, links: &Links, ended: &mut Ended) {
         let replica = self.engine.replica();
         for effect in effects {
-            if let Effect::OrderTerminated { order } = &effect {
+            if let Effect::OrderTerminated { order } = &effect
+                && replica.site.orders.get(order).is_some_and(|o| o.state.is_terminated())
+            {
                 ended.note(replica.sequence, order.clone());
             }
             if let Some(task) = effect::task(self.bus.names(), &replica.site, &self.instance, self.now(), &effect) {

@@ -328,6 +328,10 @@ impl Engine {
                 self.decide(Cause::Upkeep, format!("run/{run}"), events)?;
             }
         }
+        // A failed order ends a wait, too, but stays to be resumed.
+        let site = &self.replica.site;
+        let is_over = |id: &OrderId| site.orders.get(id).is_some_and(|o| o.state.is_terminated() && o.parent.is_none());
+        let forget: Vec<OrderId> = forget.into_iter().filter(is_over).collect();
         for orders in forget.chunks(500) {
             let event = ordo_domain::order::event::OrdersForgotten { orders: orders.to_vec() };
             self.decide(Cause::Upkeep, "site".to_owned(), vec![event.into()])?;
