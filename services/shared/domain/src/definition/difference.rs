@@ -34,7 +34,7 @@ pub fn difference(old: &Workflow, new: &Workflow) -> Vec<Change> {
     let mut top = |text: String| changes.push(Change { label: None, text });
     let (before, after) = (top_fields(old), top_fields(new));
     compare(&before, &after, &mut top);
-    compare_maps("parameter", &json(&old.parameters), &json(&new.parameters), &mut top);
+    parameter_changes(old, new, &mut top);
 
     let (before, after) = (places(old), places(new));
     for (label, step, place) in &after {
@@ -143,6 +143,23 @@ fn top_fields(workflow: &Workflow) -> BTreeMap<String, Json> {
         fields.remove(elsewhere);
     }
     fields
+}
+
+fn parameter_changes(old: &Workflow, new: &Workflow, add: &mut dyn FnMut(String)) {
+    let names: std::collections::BTreeSet<_> = old.parameters.keys().chain(new.parameters.keys()).collect();
+    for name in names {
+        match (old.parameters.get(name), new.parameters.get(name)) {
+            (Some(before), Some(after)) => {
+                compare(&json(before), &json(after), &mut |text| add(format!("parameter {name}: {text}")));
+            }
+            (None, Some(after)) if after.default.is_none() && after.kind != crate::Kind::Secret => {
+                add(format!("new parameter {name}, a {}, required", after.kind));
+            }
+            (None, Some(after)) => add(format!("new parameter {name}, a {}", after.kind)),
+            (Some(_), None) => add(format!("parameter {name} is gone")),
+            (None, None) => {}
+        }
+    }
 }
 
 /// What a step is by itself, without the steps inside of it.

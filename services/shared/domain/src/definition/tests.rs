@@ -366,7 +366,7 @@ fn differences_are_said_by_label() {
         changes,
         [
             "priority is 5, was -3",
-            "parameter regions is {\"default\":[\"east\"],\"items\":\"string\",\"type\":\"list\"}, was {\"default\":[\"east\",\"west\"],\"items\":\"string\",\"type\":\"list\"}",
+            "parameter regions: default is [\"east\"], was [\"east\",\"west\"]",
             "extract: script changed: 1 lines new, 1 lines gone",
             "extract: new result file: string",
             "loads: when_failed is join, was cancel_others",
