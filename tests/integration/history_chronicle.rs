@@ -15,8 +15,8 @@ use ordo_domain::run::spec::SpecAction;
 use ordo_domain::run::{JobSpec, RunEnd, RunFacts, RunState};
 use ordo_domain::workflow::{LatePolicy, WhenFailed};
 use ordo_domain::{
-    AgentName, BranchName, CommandId, ContentHash, Event, Failure, InstanceId, Label, OrderId, Outcome, Position, Refusal, RunId, Site, Span,
-    UserName, Value, VariableName, WorkflowName,
+    AgentName, BranchName, CommandId, ContentHash, Event, Failure, InstanceId, Label, OrderId, Outcome, Position,
+    Refusal, RunId, Site, Span, UserName, Value, VariableName, WorkflowName,
 };
 use ordo_store::{Message, Store};
 use rand::rngs::StdRng;
@@ -184,7 +184,8 @@ impl Chronicle {
             self.events.push((sequence, index as u32, serde_json::to_value(event).unwrap()));
         }
         let prev_hash = std::mem::take(&mut self.hash);
-        let commit = Commit { v: COMMIT_VERSION, epoch: self.epoch, at: self.at, build: "test".into(), prev_hash, decisions };
+        let commit =
+            Commit { v: COMMIT_VERSION, epoch: self.epoch, at: self.at, build: "test".into(), prev_hash, decisions };
         let bytes = commit.encode().unwrap();
         self.hash = chain_hash(&bytes);
         self.site.at = Some(self.at);
@@ -205,7 +206,8 @@ impl Chronicle {
     }
 
     fn something(&mut self) {
-        let open: Vec<OrderId> = self.site.orders.values().filter(|o| !o.state.is_terminated()).map(|o| o.id.clone()).collect();
+        let open: Vec<OrderId> =
+            self.site.orders.values().filter(|o| !o.state.is_terminated()).map(|o| o.id.clone()).collect();
         if open.len() < 4 || self.chance(12) {
             return self.add();
         }
@@ -222,7 +224,8 @@ impl Chronicle {
         let day = NaiveDate::from_ymd_opt(2026, 11, 22).unwrap();
         let order = id(OrderId::new(format!("20261122-P{}-nightly", self.counter)));
         let due = self.chance(50).then(|| self.at + TimeDelta::minutes(3));
-        let arguments = BTreeMap::from([(id(VariableName::new("day")), Value::from("22. \u{1F319} \"quoted\" \\u0000"))]);
+        let arguments =
+            BTreeMap::from([(id(VariableName::new("day")), Value::from("22. \u{1F319} \"quoted\" \\u0000"))]);
         let held = self.chance(15);
         let by = By { user: id(UserName::new("ops")), reason: held.then(|| "später".to_owned()) };
         let command = id(CommandId::new(format!("cmd-{}", self.counter)));
@@ -287,7 +290,8 @@ impl Chronicle {
             OrderState::Processed { .. } if self.chance(50) => {
                 let position = now.position.unwrap();
                 let label = position.label();
-                let other = label.as_str().strip_suffix("-load").map_or_else(|| format!("{label}-load"), ToOwned::to_owned);
+                let other =
+                    label.as_str().strip_suffix("-load").map_or_else(|| format!("{label}-load"), ToOwned::to_owned);
                 let to = position.sibling(&id(Label::new(other)));
                 self.decide(vec![OrderMoved { order, to, left: vec![] }.into()]);
             }
@@ -328,7 +332,9 @@ impl Chronicle {
                     results: BTreeMap::new(),
                 };
                 let (job, agent, attempt) = (position.label(), id(AgentName::new("etl")), now.attempt + 1);
-                self.decide(vec![RunDispatched { run, order, position, job, agent, attempt, resources: vec![], spec }.into()]);
+                self.decide(vec![
+                    RunDispatched { run, order, position, job, agent, attempt, resources: vec![], spec }.into(),
+                ]);
             }
         }
     }
@@ -352,7 +358,12 @@ impl Chronicle {
                 arguments: BTreeMap::from([(id(VariableName::new("n")), Value::from(7))]),
             });
             let empty = !called && self.chance(20);
-            children.push(Child { order: id(now.id.child(branch.as_str())), branch, position: (!empty).then_some(at), call });
+            children.push(Child {
+                order: id(now.id.child(branch.as_str())),
+                branch,
+                position: (!empty).then_some(at),
+                call,
+            });
         }
         let (order, position, when_failed) = (now.id.clone(), position.clone(), WhenFailed::Join);
         self.decide(vec![OrderForked { order, position, when_failed, children }.into()]);
@@ -367,7 +378,9 @@ impl Chronicle {
         }
         let failure = Failure::BranchFailed { branch: id(BranchName::new("b0")), order: children[0].clone() };
         let outcome = if states.iter().any(is_failed) { failure.into() } else { Outcome::Succeeded };
-        self.decide(vec![OrderJoined { order: now.id.clone(), position: now.position.clone().unwrap(), outcome }.into()]);
+        self.decide(vec![
+            OrderJoined { order: now.id.clone(), position: now.position.clone().unwrap(), outcome }.into(),
+        ]);
     }
 
     fn of_run(&mut self, now: &Order, run: &RunId) {
@@ -430,7 +443,8 @@ impl Chronicle {
     async fn assert_runs(&self, store: &Store) {
         let (mut told, mut before) = (BTreeMap::new(), None);
         loop {
-            let reply = store.steps(&HistoryStepsRequest { limit: Some(500), before, ..Default::default() }).await.unwrap();
+            let reply =
+                store.steps(&HistoryStepsRequest { limit: Some(500), before, ..Default::default() }).await.unwrap();
             before = reply.steps.last().map(|s| s.number);
             told.extend(reply.steps.into_iter().map(|s| (s.run.clone(), s)));
             if !reply.more {
@@ -440,7 +454,9 @@ impl Chronicle {
         assert_eq!(told.len(), self.runs.len(), "number of runs");
         for (run, expected) in &self.runs {
             let s = &told[run];
-            let state = ["sent", "running", "succeeded", "warning", "failed", "lost", "killed"].into_iter().find(|w| *w == s.state);
+            let state = ["sent", "running", "succeeded", "warning", "failed", "lost", "killed"]
+                .into_iter()
+                .find(|w| *w == s.state);
             let seen = ExpectedRun {
                 order: s.order.clone(),
                 state: state.unwrap(),
@@ -482,13 +498,20 @@ impl Chronicle {
             assert_eq!((&row.title, &row.folder), (&order.title, &order.folder), "order {id}");
             assert_eq!(row.tags, order.tags.iter().cloned().collect::<Vec<_>>());
             assert_eq!(row.arguments, *order.arguments, "order {id}");
-            assert_eq!((row.added_at, row.started_at, row.planned_at), (order.added_at, order.started_at, order.due_at), "order {id}");
+            assert_eq!(
+                (row.added_at, row.started_at, row.planned_at),
+                (order.added_at, order.started_at, order.due_at),
+                "order {id}"
+            );
             let ended = matches!(state, "failed" | "finished" | "cancelled").then_some(order.since);
             // A suspended failed order is in its state since it was suspended.
             assert!(row.ended_at == ended || order.suspended, "order {id}: {:?} {ended:?}", row.ended_at);
             if !matches!(order.state, OrderState::Forked { .. }) {
-                let results: BTreeMap<String, serde_json::Value> =
-                    order.results.iter().map(|(label, result)| (label.to_string(), serde_json::to_value(result).unwrap())).collect();
+                let results: BTreeMap<String, serde_json::Value> = order
+                    .results
+                    .iter()
+                    .map(|(label, result)| (label.to_string(), serde_json::to_value(result).unwrap()))
+                    .collect();
                 assert_eq!(json!(row.results), json!(results), "results of order {id}");
             }
         }

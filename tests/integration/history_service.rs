@@ -4,8 +4,8 @@ use crate::history_site::{HistorySite, LIMIT};
 use ordo_contract::heartbeat::Activity;
 use ordo_contract::output::{StoredReply, StoredRequest};
 use ordo_contract::request::{
-    EventListReply, EventListRequest, HistoryOrder, HistoryOrdersReply, HistoryOrdersRequest, HistoryStepsReply, HistoryStepsRequest,
-    LogReadReply, LogReadRequest, OrderRequest, history,
+    EventListReply, EventListRequest, HistoryOrder, HistoryOrdersReply, HistoryOrdersRequest, HistoryStepsReply,
+    HistoryStepsRequest, LogReadReply, LogReadRequest, OrderRequest, history,
 };
 use ordo_domain::{OrderId, RunId};
 use ordo_testkit::{User, wait_for, wait_until};
@@ -25,7 +25,8 @@ async fn the_journal_and_the_output_come_into_the_database_and_people_can_ask() 
     let failed = HistoryOrdersRequest { state: Some("failed".into()), children: true, ..Default::default() };
     let failed: HistoryOrdersReply = it.ask(history::ORDER_LIST, &failed).await.unwrap();
     assert!(failed.orders.iter().all(|o| o.state == "failed" && o.text.is_some()));
-    let of_day = HistoryOrdersRequest { business_day: chrono::NaiveDate::from_ymd_opt(2026, 11, 21), ..Default::default() };
+    let of_day =
+        HistoryOrdersRequest { business_day: chrono::NaiveDate::from_ymd_opt(2026, 11, 21), ..Default::default() };
     let of_day: HistoryOrdersReply = it.ask(history::ORDER_LIST, &of_day).await.unwrap();
     assert!(of_day.orders.is_empty());
 
@@ -82,7 +83,8 @@ async fn output_that_overtakes_its_dispatch_waits_for_it_and_forged_output_is_re
     let run = it.life.runs.keys().next().unwrap().clone();
     let (etl, rogue) = (it.site.agent("etl").await, it.site.agent("rogue").await);
     it.print(&etl, &run, 1, b"early\n").await;
-    let headers = ordo_journal::Headers::new().set(ordo_contract::output::RUN, &run).set(ordo_contract::output::CHUNK, 2);
+    let headers =
+        ordo_journal::Headers::new().set(ordo_contract::output::RUN, &run).set(ordo_contract::output::CHUNK, 2);
     let forged = ordo_journal::Outgoing::new(rogue.names().output("rogue", run.as_str()), headers, "forged\n");
     rogue.publish(&forged, &Default::default()).await.unwrap();
     it.live(1).await;
@@ -105,7 +107,8 @@ async fn commits_that_are_gone_before_they_were_read_are_said_loudly_and_never_p
     let controller = it.site.bus(&User::Controller).await;
     controller.purge_journal(10).await.unwrap();
     let instance = it.start("h1");
-    let note = wait_for(LIMIT, "a heartbeat that says it", async || it.heartbeat("h1").await.and_then(|beat| beat.note)).await;
+    let note =
+        wait_for(LIMIT, "a heartbeat that says it", async || it.heartbeat("h1").await.and_then(|beat| beat.note)).await;
     assert!(note.contains("rebuild needed"), "{note}");
     let store = it.store();
     let orders = store.orders(&HistoryOrdersRequest::default()).await.unwrap();

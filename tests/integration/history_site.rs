@@ -106,9 +106,11 @@ impl HistorySite {
     pub async fn wait_caught_up(&self) {
         let (store, stream) = (self.store(), self.person.names().stream(StreamKind::Journal));
         let goal = self.appended as u64;
-        wait_until(LIMIT, "history caught up", async || {
-            matches!(store.position(&stream).await, Ok(Some(position)) if position.sequence == goal)
-        })
+        wait_until(
+            LIMIT,
+            "history caught up",
+            async || matches!(store.position(&stream).await, Ok(Some(position)) if position.sequence == goal),
+        )
         .await;
     }
 

@@ -12,7 +12,9 @@ async fn sync<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T
 async fn sql(url: String, text: &'static str) -> Result<Vec<String>, String> {
     sync(move || {
         let mut client = Client::connect(&url, NoTls).unwrap();
-        let rows = client.simple_query(text).map_err(|e| e.as_db_error().map_or(e.to_string(), |d| d.code().code().to_owned()))?;
+        let rows = client
+            .simple_query(text)
+            .map_err(|e| e.as_db_error().map_or(e.to_string(), |d| d.code().code().to_owned()))?;
         let first = |m: postgres::SimpleQueryMessage| match m {
             postgres::SimpleQueryMessage::Row(row) => Some(row.get(0).unwrap_or("(null)").to_owned()),
             _ => None,
@@ -28,9 +30,17 @@ async fn migrating_twice_changes_nothing() {
     let url = postgres.url(DatabaseRole::Owner);
     let shape = "SELECT string_agg(table_name || column_name || data_type, ',' ORDER BY table_name, column_name) \
                  FROM information_schema.columns WHERE table_schema = 'public'";
-    let _ = sync({ let url = url.clone(); move || migrate(&url, None).unwrap() }).await;
+    let _ = sync({
+        let url = url.clone();
+        move || migrate(&url, None).unwrap()
+    })
+    .await;
     let before = sql(url.clone(), shape).await;
-    let again = sync({ let url = url.clone(); move || migrate(&url, None).unwrap() }).await;
+    let again = sync({
+        let url = url.clone();
+        move || migrate(&url, None).unwrap()
+    })
+    .await;
     assert_eq!((again.applied, again.version), (vec![], newest()));
     assert_eq!(sql(url, shape).await, before);
 }
@@ -65,7 +75,11 @@ async fn a_migration_that_fails_leaves_nothing() {
     let postgres = TestPostgres::start().await;
     let url = postgres.url(DatabaseRole::Owner);
     let broken = Migration { version: 900, name: "broken", sql: "CREATE TABLE half (n int); SELECT 1 / 0" };
-    let failed = sync({ let url = url.clone(); move || apply(&url, None, &[broken]).unwrap_err() }).await;
+    let failed = sync({
+        let url = url.clone();
+        move || apply(&url, None, &[broken]).unwrap_err()
+    })
+    .await;
     assert!(failed.to_string().contains("apply a migration"), "{failed}");
     assert_eq!(sql(url.clone(), "SELECT to_regclass('half')").await.unwrap(), ["(null)"]);
     assert_eq!(sql(url, "SELECT count(*) FROM migrations WHERE version = 900").await.unwrap(), ["0"]);
@@ -76,7 +90,12 @@ async fn ten_that_migrate_at_once_wait_for_each_other() {
     let postgres = TestPostgres::start().await;
     let url = postgres.url(DatabaseRole::Owner);
     const FRESH: Migration = Migration { version: 901, name: "fresh", sql: "CREATE TABLE fresh (n int)" };
-    let all = (0..10).map(|_| sync({ let url = url.clone(); move || apply(&url, None, &[FRESH]).unwrap().applied.len() }));
+    let all = (0..10).map(|_| {
+        sync({
+            let url = url.clone();
+            move || apply(&url, None, &[FRESH]).unwrap().applied.len()
+        })
+    });
     let applied: usize = futures::future::join_all(all).await.into_iter().sum();
     assert_eq!(applied, 1);
 }
@@ -98,9 +117,16 @@ async fn each_role_may_do_its_own_and_no_more() {
     assert_eq!(sql(read(), "SELECT count(*) FROM log_chunks").await.unwrap(), ["0"]);
     assert_eq!(sql(read(), "UPDATE orders SET title = ''").await, denied);
     assert_eq!(sql(read(), "SELECT ordo_create_event_partition('2027-01-01')").await, denied);
-    let dump = std::process::Command::new(postgres.bin().join("pg_dump")).arg(postgres.url(DatabaseRole::Backup)).output().unwrap();
+    let dump = std::process::Command::new(postgres.bin().join("pg_dump"))
+        .arg(postgres.url(DatabaseRole::Backup))
+        .output()
+        .unwrap();
     let text = String::from_utf8_lossy(&dump.stdout);
-    assert!(dump.status.success() && text.contains("COPY public.events_2026_12"), "{}", String::from_utf8_lossy(&dump.stderr));
+    assert!(
+        dump.status.success() && text.contains("COPY public.events_2026_12"),
+        "{}",
+        String::from_utf8_lossy(&dump.stderr)
+    );
 }
 
 #[tokio::test]
@@ -121,7 +147,10 @@ async fn a_server_that_is_away_or_refuses_is_told_apart() {
     let ready = async |url: String| Store::open(&Connect::new(url, None)).unwrap().ready().await.unwrap_err();
     let away = ready("postgres://ordo_history:pass@127.0.0.1:1/ordo".into()).await;
     assert!(matches!(away, StoreError::Unreachable { .. }) && away.is_passing(), "{away:?}");
-    assert!(away.to_string().contains("127.0.0.1:1/ordo as ordo_history") && !away.to_string().contains("pass"), "{away}");
+    assert!(
+        away.to_string().contains("127.0.0.1:1/ordo as ordo_history") && !away.to_string().contains("pass"),
+        "{away}"
+    );
     let nobody = ready(good.replacen("ordo_history", "nobody", 1)).await;
     assert!(matches!(nobody, StoreError::NotAdmitted { .. }), "{nobody:?}");
     let (server, _) = good.rsplit_once('/').unwrap();

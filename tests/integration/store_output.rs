@@ -4,10 +4,10 @@ use crate::history_chronicle::Chronicle;
 use crate::store_projection::{STREAM, store};
 use chrono::{TimeDelta, Utc};
 use ordo_contract::commit::{COMMIT_VERSION, Cause, Commit, Decision};
-use ordo_contract::request::{LogReadRequest, LogPosition};
+use ordo_contract::request::{LogPosition, LogReadRequest};
+use ordo_domain::run::event::{RunDispatched, RunEnded};
 use ordo_domain::run::report::{OutputSummary, Usage};
 use ordo_domain::run::{RunEnd, RunFacts};
-use ordo_domain::run::event::{RunDispatched, RunEnded};
 use ordo_domain::{Event, OrderId, Outcome, RunId};
 use ordo_store::{Chunk, Message, Projection, Store, StoredChunks};
 use ordo_testkit::TestPostgres;
@@ -84,7 +84,8 @@ impl OneRun {
 
     async fn complete(&self) -> bool {
         let stored = self.store.stored_output(std::slice::from_ref(&self.run)).await.unwrap();
-        let request = ordo_contract::request::HistoryStepsRequest { order: Some(self.order.clone()), ..Default::default() };
+        let request =
+            ordo_contract::request::HistoryStepsRequest { order: Some(self.order.clone()), ..Default::default() };
         let steps = self.store.steps(&request).await.unwrap().steps;
         let step = steps.iter().find(|s| s.run == self.run).unwrap();
         assert_eq!(stored[0].complete, step.log_complete);

@@ -56,7 +56,11 @@ async fn rows_survive_a_position_that_was_set_back_by_hand() {
     life.live(120);
     projection(&store).await.write(&life.after(0)).await.unwrap();
     let url = postgres.url(DatabaseRole::Owner);
-    let reset = move || postgres::Client::connect(&url, postgres::NoTls).unwrap().batch_execute("UPDATE projections SET sequence = 0, hash = ''");
+    let reset = move || {
+        postgres::Client::connect(&url, postgres::NoTls)
+            .unwrap()
+            .batch_execute("UPDATE projections SET sequence = 0, hash = ''")
+    };
     tokio::task::spawn_blocking(reset).await.unwrap().unwrap();
     let mut again = projection(&store).await;
     for batch in life.after(0).chunks(9) {
@@ -163,7 +167,8 @@ async fn a_hole_another_chain_and_another_stream_are_refused() {
     let Err(stream) = store.projection(STREAM, "i2").await else { panic!("another incarnation was taken") };
     assert!(matches!(stream, StoreError::IncarnationUnknown { .. }), "{stream}");
     // A message that is no commit takes a sequence: the chain tells that nothing is missing.
-    let shifted: Vec<Message<'_>> = life.after(10).into_iter().map(|m| Message { sequence: m.sequence + 3, ..m }).collect();
+    let shifted: Vec<Message<'_>> =
+        life.after(10).into_iter().map(|m| Message { sequence: m.sequence + 3, ..m }).collect();
     projection.write(&shifted).await.unwrap();
     assert_eq!(projection.position().sequence, life.commits.len() as u64 + 3);
 }
@@ -199,7 +204,14 @@ async fn commands_controllers_and_definitions_have_their_rows_and_events_their_m
     life.live(200);
     projection(&store).await.write(&life.after(0)).await.unwrap();
     assert_eq!(number(&postgres, "SELECT count(*) FROM commands").await, life.commands as i64);
-    assert_eq!(number(&postgres, "SELECT count(*) FROM commands WHERE result = 'accepted' AND asked_by IS DISTINCT FROM 'ops'").await, 0);
+    assert_eq!(
+        number(
+            &postgres,
+            "SELECT count(*) FROM commands WHERE result = 'accepted' AND asked_by IS DISTINCT FROM 'ops'"
+        )
+        .await,
+        0
+    );
     assert!(number(&postgres, "SELECT count(*) FROM commands WHERE code = 'workflow_unknown'").await > 0);
     assert_eq!(number(&postgres, "SELECT max(epoch) FROM controllers").await, 2);
     assert_eq!(number(&postgres, "SELECT count(*) FROM workflows WHERE workflow = 'nightly' AND version = 1").await, 1);

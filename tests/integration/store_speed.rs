@@ -24,13 +24,22 @@ fn journal() -> Vec<Vec<u8>> {
     let at = DateTime::from_timestamp_millis(1_795_300_000_000).unwrap();
     let facts = json!({ "end": { "exited": { "code": 0 } }, "started_at": at, "ended_at": at });
     let event = |n: u64, step: u64| -> Event {
-        let (order, run) = (format!("20261122-P{n}-backup"), format!("{:032x}", u128::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)));
+        let (order, run) = (
+            format!("20261122-P{n}-backup"),
+            format!("{:032x}", u128::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)),
+        );
         let value = match step {
-            0 => json!({ "OrderAdded": { "order": order, "workflow": workflow, "business_day": "2026-11-22", "by": by, "counter": n } }),
+            0 => {
+                json!({ "OrderAdded": { "order": order, "workflow": workflow, "business_day": "2026-11-22", "by": by, "counter": n } })
+            }
             1 => json!({ "OrderStarted": { "order": order, "position": "dump" } }),
-            2 => json!({ "RunDispatched": { "run": run, "order": order, "position": "dump", "job": "dump", "agent": "local", "attempt": 1, "spec": spec } }),
+            2 => {
+                json!({ "RunDispatched": { "run": run, "order": order, "position": "dump", "job": "dump", "agent": "local", "attempt": 1, "spec": spec } })
+            }
             3 => json!({ "RunClaimed": { "run": run, "instance": "i1" } }),
-            4 => json!({ "RunEnded": { "run": run, "order": order, "position": "dump", "facts": facts, "outcome": { "result": "succeeded" } } }),
+            4 => {
+                json!({ "RunEnded": { "run": run, "order": order, "position": "dump", "facts": facts, "outcome": { "result": "succeeded" } } })
+            }
             _ => json!({ "OrderFinished": { "order": order } }),
         };
         serde_json::from_value(value).unwrap()
@@ -114,7 +123,10 @@ async fn events_per_second() {
         for message in few {
             events += projection.write(std::slice::from_ref(message)).await.unwrap().events;
         }
-        println!("one commit of {TOGETHER} events a transaction: {:.1} ms each", started.elapsed().as_secs_f64() * 1000.0 / few.len() as f64);
+        println!(
+            "one commit of {TOGETHER} events a transaction: {:.1} ms each",
+            started.elapsed().as_secs_f64() * 1000.0 / few.len() as f64
+        );
         events as f64 / started.elapsed().as_secs_f64()
     };
     let url = postgres.url(DatabaseRole::Owner);

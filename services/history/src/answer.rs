@@ -4,8 +4,8 @@ use crate::error::chain;
 use bytes::Bytes;
 use ordo_contract::output::{StoredReply, StoredRequest};
 use ordo_contract::request::{
-    ErrorBody, EventListReply, EventListRequest, HistoryOrdersReply, HistoryOrdersRequest, HistoryStepsReply, HistoryStepsRequest,
-    LogReadReply, LogReadRequest, OrderRequest, history, status,
+    ErrorBody, EventListReply, EventListRequest, HistoryOrdersReply, HistoryOrdersRequest, HistoryStepsReply,
+    HistoryStepsRequest, LogReadReply, LogReadRequest, OrderRequest, history, status,
 };
 use ordo_journal::{Call, CallError, Handler};
 use ordo_store::{Store, StoreError};
@@ -65,7 +65,9 @@ async fn answer(store: &Store, call: &Call, largest: usize) -> Result<Bytes, Cal
         history::EVENT_LIST => {
             let request: EventListRequest = body(call)?;
             let newest = request.after.is_none();
-            fitting(store.events(&request).await.map_err(failed)?, largest, |reply, keep| cut_events(reply, keep, newest))
+            fitting(store.events(&request).await.map_err(failed)?, largest, |reply, keep| {
+                cut_events(reply, keep, newest)
+            })
         }
         history::OUTPUT_STORED => {
             let request: StoredRequest = body(call)?;
@@ -82,17 +84,27 @@ async fn answer(store: &Store, call: &Call, largest: usize) -> Result<Bytes, Cal
 /// An empty body stands for `{}`.
 fn body<T: DeserializeOwned>(call: &Call) -> Result<T, CallError> {
     let bytes: &[u8] = if call.body.is_empty() { b"{}" } else { &call.body };
-    serde_json::from_slice(bytes)
-        .map_err(|e| error(status::MALFORMED, "malformed", format!("the body of {}.{} is not what it should be: {e}", call.noun, call.verb)))
+    serde_json::from_slice(bytes).map_err(|e| {
+        error(
+            status::MALFORMED,
+            "malformed",
+            format!("the body of {}.{} is not what it should be: {e}", call.noun, call.verb),
+        )
+    })
 }
 
 fn encode(value: &impl Serialize) -> Result<Bytes, CallError> {
-    let bytes = serde_json::to_vec(value).map_err(|e| error(status::INTERNAL, "internal", format!("the answer cannot be written: {e}")))?;
+    let bytes = serde_json::to_vec(value)
+        .map_err(|e| error(status::INTERNAL, "internal", format!("the answer cannot be written: {e}")))?;
     Ok(bytes.into())
 }
 
 /// Cuts a list until it fits into a message; the asker sees that there is more and asks on.
-fn fitting<T: Serialize>(mut reply: T, largest: usize, cut: impl Fn(&mut T, Option<usize>) -> usize) -> Result<Bytes, CallError> {
+fn fitting<T: Serialize>(
+    mut reply: T,
+    largest: usize,
+    cut: impl Fn(&mut T, Option<usize>) -> usize,
+) -> Result<Bytes, CallError> {
     loop {
         let bytes = encode(&reply)?;
         let count = cut(&mut reply, None);

@@ -47,8 +47,16 @@ async fn read_again(active: &Active, stream: &str, position: &Position) -> Resul
     if position.sequence >= last || info.messages == 0 || info.first_sequence > last {
         return Ok(());
     }
-    tracing::info!(position = position.sequence, acknowledged = floor, "reading output again that was acknowledged before");
-    let from = FollowFrom::filtered(stream.to_owned(), active.bus.names().outputs(), (position.sequence + 1).max(info.first_sequence));
+    tracing::info!(
+        position = position.sequence,
+        acknowledged = floor,
+        "reading output again that was acknowledged before"
+    );
+    let from = FollowFrom::filtered(
+        stream.to_owned(),
+        active.bus.names().outputs(),
+        (position.sequence + 1).max(info.first_sequence),
+    );
     let mut follow = active.bus.follow(from).await?;
     while follow.position() <= last {
         // The last messages may be gone from the stream meanwhile: then nothing comes any more.
@@ -101,12 +109,22 @@ fn chunk(active: &Active, message: &Message) -> Option<Chunk> {
             return Err(format!("{} is {number}, wanted from 1", output::CHUNK));
         }
         if message.payload().len() > 2 * output::CHUNK_BYTES {
-            return Err(format!("{} bytes in one chunk, the limit is {}", message.payload().len(), output::CHUNK_BYTES));
+            return Err(format!(
+                "{} bytes in one chunk, the limit is {}",
+                message.payload().len(),
+                output::CHUNK_BYTES
+            ));
         }
         let prefix = format!("ordo.{}.output.", active.bus.names().site());
         let agent = message.subject().strip_prefix(&prefix).and_then(|rest| rest.split('.').next()).unwrap_or_default();
-        let stored_at = DateTime::<Utc>::from_timestamp(message.stored_at.as_secs().cast_signed(), message.stored_at.subsec_nanos());
-        let at = message.header(output::AT).and_then(|at| DateTime::parse_from_rfc3339(at).ok()).map(|at| at.with_timezone(&Utc));
+        let stored_at = DateTime::<Utc>::from_timestamp(
+            message.stored_at.as_secs().cast_signed(),
+            message.stored_at.subsec_nanos(),
+        );
+        let at = message
+            .header(output::AT)
+            .and_then(|at| DateTime::parse_from_rfc3339(at).ok())
+            .map(|at| at.with_timezone(&Utc));
         Ok(Chunk {
             run: RunId::new(header(output::RUN)?).map_err(|e| e.to_string())?,
             agent: agent.to_owned(),
@@ -117,5 +135,9 @@ fn chunk(active: &Active, message: &Message) -> Option<Chunk> {
             bytes: message.payload().to_vec(),
         })
     };
-    read().inspect_err(|reason| tracing::warn!(stream_seq = message.sequence, reason, "a message of output cannot be read, passed over")).ok()
+    read()
+        .inspect_err(|reason| {
+            tracing::warn!(stream_seq = message.sequence, reason, "a message of output cannot be read, passed over")
+        })
+        .ok()
 }

@@ -22,7 +22,10 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             role: RoleSettings::default(),
-            database: DatabaseSettings { url: "postgres://ordo_history@127.0.0.1:5432/ordo".into(), ..DatabaseSettings::default() },
+            database: DatabaseSettings {
+                url: "postgres://ordo_history@127.0.0.1:5432/ordo".into(),
+                ..DatabaseSettings::default()
+            },
             log_limit_bytes: 64 * 1024 * 1024,
             batch_commits: 500,
         }

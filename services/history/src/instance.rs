@@ -87,14 +87,21 @@ async fn admitted(store: &Store, site: &str) -> Result<(), StoreError> {
 }
 
 /// False: told to stop meanwhile.
-async fn wait_for_database(store: &Store, site: &str, status: &Status, shutdown: &CancellationToken) -> anyhow::Result<bool> {
+async fn wait_for_database(
+    store: &Store,
+    site: &str,
+    status: &Status,
+    shutdown: &CancellationToken,
+) -> anyhow::Result<bool> {
     loop {
         match admitted(store, site).await {
             Ok(()) => {
                 status.trouble(None);
                 return Ok(true);
             }
-            Err(error) if passes(&error) => status.trouble(Some(format!("waiting for the database: {}", chain(&error)))),
+            Err(error) if passes(&error) => {
+                status.trouble(Some(format!("waiting for the database: {}", chain(&error))))
+            }
             Err(error) => return Err(error).context("database of the history service"),
         }
         tokio::select! {

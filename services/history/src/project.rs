@@ -79,7 +79,12 @@ async fn catch_up(active: &Active, stream: &str, incarnation: &str, projection: 
 }
 
 /// Writes messages in transactions of bearable size. While the database is away it waits, with the messages in hand.
-async fn write(active: &Active, incarnation: &str, projection: &mut Projection, messages: &[Message]) -> Result<(), Stop> {
+async fn write(
+    active: &Active,
+    incarnation: &str,
+    projection: &mut Projection,
+    messages: &[Message],
+) -> Result<(), Stop> {
     let mut rest = messages;
     while !rest.is_empty() {
         let mut bytes = 0;
@@ -134,6 +139,9 @@ async fn make_partitions(active: &Active) {
     match active.store.create_event_partitions(&ahead(chrono::Utc::now())).await {
         Ok(0) => {}
         Ok(made) => tracing::info!(made, "partitions of events made ahead"),
-        Err(error) => tracing::warn!(error = crate::error::chain(&error), "no partitions made ahead, the default one takes events"),
+        Err(error) => tracing::warn!(
+            error = crate::error::chain(&error),
+            "no partitions made ahead, the default one takes events"
+        ),
     }
 }

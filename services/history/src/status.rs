@@ -40,7 +40,13 @@ struct Said {
 impl Status {
     pub(crate) fn new(instance: &str, node: NodeName, health: Health) -> Self {
         let now = Utc::now();
-        let link = |to: &str| Link { to: to.to_owned(), ok: false, rtt_ms: None, probed_at: now, error: Some("not probed yet".into()) };
+        let link = |to: &str| Link {
+            to: to.to_owned(),
+            ok: false,
+            rtt_ms: None,
+            probed_at: now,
+            error: Some("not probed yet".into()),
+        };
         let said = Said {
             activity: Activity::Starting,
             epoch: 0,
@@ -156,7 +162,9 @@ impl Status {
 
 fn health_of(said: &Said) -> (HealthState, String) {
     let word = match said.activity {
-        Activity::Starting => return (HealthState::Starting, said.trouble.clone().unwrap_or_else(|| "starting".into())),
+        Activity::Starting => {
+            return (HealthState::Starting, said.trouble.clone().unwrap_or_else(|| "starting".into()));
+        }
         Activity::Stopping => return (HealthState::Stopping, "stopping".into()),
         Activity::Active => "active",
         Activity::Standby => "standby",

@@ -59,7 +59,9 @@ impl Target {
             match pair.split_once('=') {
                 Some(("sslmode", word)) => {
                     mode = SslMode::parse(word).ok_or_else(|| {
-                        wrong(format!("sslmode {word:?} is none of disable, allow, prefer, require, verify-ca, verify-full"))
+                        wrong(format!(
+                            "sslmode {word:?} is none of disable, allow, prefer, require, verify-ca, verify-full"
+                        ))
                     })?;
                 }
                 Some(("sslrootcert", path)) if authority.is_none() => authority = Some(percent_decoded(path).into()),
@@ -77,7 +79,10 @@ impl Target {
             Tls::Plain => tokio_postgres::config::SslMode::Disable,
             Tls::Encrypted(_) => tokio_postgres::config::SslMode::Require,
         });
-        config.connect_timeout(CONNECT).tcp_user_timeout(Duration::from_secs(10)).keepalives_idle(Duration::from_secs(15));
+        config
+            .connect_timeout(CONNECT)
+            .tcp_user_timeout(Duration::from_secs(10))
+            .keepalives_idle(Duration::from_secs(15));
         let at = described(&config);
         Ok(Self { config, tls, at })
     }
@@ -154,7 +159,10 @@ impl Store {
     pub async fn ready(&self) -> Result<(), StoreError> {
         let client = self.reader().await?;
         let version: i32 = self
-            .sorted("ask for the version", client.query_one("SELECT current_setting('server_version_num')::int", &[]).await)?
+            .sorted(
+                "ask for the version",
+                client.query_one("SELECT current_setting('server_version_num')::int", &[]).await,
+            )?
             .get(0);
         check_version(&self.inner.at, version)?;
         let there = "SELECT to_regclass('public.migrations') IS NOT NULL";
@@ -200,19 +208,32 @@ impl Store {
         self.inner.read.get().await.map_err(|e| pool_error(&self.inner.at, e))
     }
 
-    pub(crate) fn sorted<T>(&self, attempt: &'static str, result: Result<T, tokio_postgres::Error>) -> Result<T, StoreError> {
+    pub(crate) fn sorted<T>(
+        &self,
+        attempt: &'static str,
+        result: Result<T, tokio_postgres::Error>,
+    ) -> Result<T, StoreError> {
         result.map_err(|e| sort(&self.inner.at, attempt, &e))
     }
 }
 
 pub(crate) fn check_version(at: &str, number: i32) -> Result<(), StoreError> {
     if number < OLDEST_VERSION {
-        return Err(StoreError::TooOld { at: at.to_owned(), found: format!("{}.{}", number / 10_000, number % 10_000) });
+        return Err(StoreError::TooOld {
+            at: at.to_owned(),
+            found: format!("{}.{}", number / 10_000, number % 10_000),
+        });
     }
     Ok(())
 }
 
-fn pool(target: &Target, connect: &Connect, size: usize, statement: Duration, reading: bool) -> Result<Pool, StoreError> {
+fn pool(
+    target: &Target,
+    connect: &Connect,
+    size: usize,
+    statement: Duration,
+    reading: bool,
+) -> Result<Pool, StoreError> {
     let mut config = target.config.clone();
     config.application_name(&connect.application);
     // Not by `options` of the start-up message: connection poolers refuse that.
@@ -249,7 +270,9 @@ fn pool_error(at: &str, error: PoolError) -> StoreError {
     match driver {
         Some(e) => match sort(at, "connect", e) {
             // What fails while connecting and is no word of the server is TLS, or nobody there: both the way.
-            StoreError::Failed { at, attempt, source } if source.code.is_none() => StoreError::Unreachable { at, attempt, source },
+            StoreError::Failed { at, attempt, source } if source.code.is_none() => {
+                StoreError::Unreachable { at, attempt, source }
+            }
             other => other,
         },
         None => StoreError::Unreachable {

@@ -46,22 +46,34 @@ pub enum StoreError {
     },
     #[error("PostgreSQL at {at} has version {found}; Ordo needs 15 or later")]
     TooOld { at: String, found: String },
-    #[error("the database at {at} has schema {found}, this build needs {needed}: run `ordo db migrate` with the owner's role")]
+    #[error(
+        "the database at {at} has schema {found}, this build needs {needed}: run `ordo db migrate` with the owner's role"
+    )]
     NotMigrated { at: String, found: i32, needed: i32 },
-    #[error("migration {version} ({name}) was changed after it was applied to {at}: restore the file, changes come as a new migration")]
+    #[error(
+        "migration {version} ({name}) was changed after it was applied to {at}: restore the file, changes come as a new migration"
+    )]
     MigrationChanged { at: String, version: i32, name: String },
-    #[error("the database at {at} holds the history of site {found}, not of {wanted}: give each site a database of its own")]
+    #[error(
+        "the database at {at} holds the history of site {found}, not of {wanted}: give each site a database of its own"
+    )]
     OtherSite { at: String, found: String, wanted: String },
     /// Somebody else moved the projection: he is active, we are not any more.
     #[error("the projection of {stream} was moved from {ours} to {theirs} by another instance")]
     Fenced { stream: String, ours: u64, theirs: u64 },
     /// Messages are missing between the position and what came: never passed over in silence.
-    #[error("{stream}: after {position} came {found}, commits between them are missing; rebuild needed: restore a database whose position the journal still covers, or a journal that covers {position}")]
+    #[error(
+        "{stream}: after {position} came {found}, commits between them are missing; rebuild needed: restore a database whose position the journal still covers, or a journal that covers {position}"
+    )]
     RebuildNeeded { stream: String, position: u64, found: u64 },
-    #[error("the commit at {stream} {sequence} does not follow the one that the database was built from: another journal, or a changed one; rebuild needed")]
+    #[error(
+        "the commit at {stream} {sequence} does not follow the one that the database was built from: another journal, or a changed one; rebuild needed"
+    )]
     OtherChain { stream: String, sequence: u64 },
     /// The stream is another one than the rows were made from.
-    #[error("{stream} has incarnation {found:?}, the database was built from {known:?}: the stream was made anew or restored; a person must decide what becomes of the history")]
+    #[error(
+        "{stream} has incarnation {found:?}, the database was built from {known:?}: the stream was made anew or restored; a person must decide what becomes of the history"
+    )]
     IncarnationUnknown { stream: String, known: String, found: String },
     #[error("the commit at {stream} {sequence} cannot be read ({reason}); a newer Ordo may have written it")]
     Unreadable { stream: String, sequence: u64, reason: String },
@@ -81,11 +93,15 @@ impl StoreError {
     pub fn is_passing(&self) -> bool {
         match self {
             StoreError::Unreachable { .. } => true,
-            StoreError::Failed { source, .. } | StoreError::NotAdmitted { source, .. } => match source.code.as_deref() {
-                // Connection, resources, operator's intervention, serialisation and deadlock, lock timeout, read-only standby.
-                Some(code) => ["08", "53", "57", "58", "40"].contains(&&code[..2]) || code == "55P03" || code == "25006",
-                None => matches!(self, StoreError::Failed { .. }),
-            },
+            StoreError::Failed { source, .. } | StoreError::NotAdmitted { source, .. } => {
+                match source.code.as_deref() {
+                    // Connection, resources, operator's intervention, serialisation and deadlock, lock timeout, read-only standby.
+                    Some(code) => {
+                        ["08", "53", "57", "58", "40"].contains(&&code[..2]) || code == "55P03" || code == "25006"
+                    }
+                    None => matches!(self, StoreError::Failed { .. }),
+                }
+            }
             _ => false,
         }
     }
@@ -120,7 +136,9 @@ pub(crate) fn sort(at: &str, attempt: &'static str, error: &tokio_postgres::Erro
     let (at, source) = (at.to_owned(), fault(error));
     match source.code.as_deref() {
         Some(code) if code.starts_with("28") || code == "3D000" => StoreError::NotAdmitted { at, source },
-        Some(code) if code.starts_with("08") || code.starts_with("57P") => StoreError::Unreachable { at, attempt, source },
+        Some(code) if code.starts_with("08") || code.starts_with("57P") => {
+            StoreError::Unreachable { at, attempt, source }
+        }
         Some(_) => StoreError::Failed { at, attempt, source },
         None if is_local(error) => StoreError::Failed { at, attempt, source },
         None => StoreError::Unreachable { at, attempt, source },
@@ -130,5 +148,7 @@ pub(crate) fn sort(at: &str, attempt: &'static str, error: &tokio_postgres::Erro
 /// The driver refused it before it reached the server: wrong types, a programming mistake.
 fn is_local(error: &tokio_postgres::Error) -> bool {
     let text = error.to_string();
-    text.starts_with("error serializing") || text.starts_with("error deserializing") || text.starts_with("invalid column")
+    text.starts_with("error serializing")
+        || text.starts_with("error deserializing")
+        || text.starts_with("invalid column")
 }

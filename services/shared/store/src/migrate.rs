@@ -69,9 +69,13 @@ pub fn apply(url: &str, ca: Option<&Path>, migrations: &[Migration]) -> Result<M
         .get(0);
     check_version(&at, number)?;
     run.sorted("wait for other migrations", |c| {
-        c.batch_execute(&format!("SET lock_timeout = '120s'; SELECT pg_advisory_lock({LOCK}); SET lock_timeout = '30s'"))
+        c.batch_execute(&format!(
+            "SET lock_timeout = '120s'; SELECT pg_advisory_lock({LOCK}); SET lock_timeout = '30s'"
+        ))
     })?;
-    run.sorted("make the table of migrations", |c| c.batch_execute(&format!("SET client_min_messages = warning; {NOTED}")))?;
+    run.sorted("make the table of migrations", |c| {
+        c.batch_execute(&format!("SET client_min_messages = warning; {NOTED}"))
+    })?;
     let mut done = Migrated::default();
     for migration in migrations {
         if run.migration(migration)? {

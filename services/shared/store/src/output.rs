@@ -141,7 +141,9 @@ impl Store {
                    WHERE s.run_id = ANY($1)";
         let statement = self.sorted("prepare reading whose output it is", tx.prepare_cached(sql).await)?;
         let rows = self.sorted("read whose output it is", tx.query(&statement, &[&runs]).await)?;
-        let known = |row: &tokio_postgres::Row| (row.get(0), (row.get(1), u64::try_from(row.get::<_, i64>(2)).unwrap_or_default()));
+        let known = |row: &tokio_postgres::Row| {
+            (row.get(0), (row.get(1), u64::try_from(row.get::<_, i64>(2)).unwrap_or_default()))
+        };
         Ok(rows.iter().map(known).collect())
     }
 

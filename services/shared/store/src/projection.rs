@@ -99,7 +99,15 @@ impl Store {
         let moved = tx
             .execute(
                 &statement,
-                &[&from.stream, &from.incarnation, &signed(from.sequence), &signed(to.sequence), &to.hash, &signed(to.epoch), &to.at],
+                &[
+                    &from.stream,
+                    &from.incarnation,
+                    &signed(from.sequence),
+                    &signed(to.sequence),
+                    &to.hash,
+                    &signed(to.epoch),
+                    &to.at,
+                ],
             )
             .await;
         if self.sorted("move the position", moved)? == 1 {

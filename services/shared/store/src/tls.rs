@@ -51,7 +51,9 @@ pub(crate) fn tls(mode: SslMode, authority: Option<&Path>) -> Result<Tls, StoreE
         (SslMode::VerifyCa | SslMode::VerifyFull, None) => {
             return Err(StoreError::Authority {
                 path: "(none)".into(),
-                reason: "sslmode verify-ca and verify-full need one: give ORDO_DATABASE_CA, or sslrootcert in the address".into(),
+                reason:
+                    "sslmode verify-ca and verify-full need one: give ORDO_DATABASE_CA, or sslrootcert in the address"
+                        .into(),
             });
         }
         (SslMode::VerifyCa, Some(path)) => Arc::new(AnyName { inner: verifier(path, &provider)? }),
@@ -77,7 +79,9 @@ fn verifier(path: &Path, provider: &Arc<CryptoProvider>) -> Result<Arc<WebPkiSer
     if roots.is_empty() {
         return Err(wrong("there is no PEM certificate in it".into()));
     }
-    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build().map_err(|e| wrong(e.to_string()))
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+        .build()
+        .map_err(|e| wrong(e.to_string()))
 }
 
 /// `require` without an authority: encrypted, and whoever answers is believed. As libpq does.

@@ -106,12 +106,16 @@ pub(crate) fn fold<'a>(stream: &str, batch: &[Decoded<'a>], known: &Known) -> Re
                 if let Event::OrderForked(e) = event {
                     let heritage = match fold.orders.get(&e.order) {
                         Some(order) => &order.heritage,
-                        None => known.parents.get(&e.order).ok_or_else(|| unknown_parent(stream, sequence, &e.order))?,
+                        None => {
+                            known.parents.get(&e.order).ok_or_else(|| unknown_parent(stream, sequence, &e.order))?
+                        }
                     };
                     let born: Vec<_> = e
                         .children
                         .iter()
-                        .map(|child| (child.order.clone(), NewOrder::child(&e.order, &e.position, child, heritage, &place())))
+                        .map(|child| {
+                            (child.order.clone(), NewOrder::child(&e.order, &e.position, child, heritage, &place()))
+                        })
                         .collect();
                     fold.orders.extend(born);
                 } else {
@@ -178,7 +182,15 @@ impl<'a> Fold<'a> {
         }
     }
 
-    fn command(&mut self, event: &Event, sequence: i64, index: i32, at: DateTime<Utc>, by: Option<&By>, cause: &'a str) {
+    fn command(
+        &mut self,
+        event: &Event,
+        sequence: i64,
+        index: i32,
+        at: DateTime<Utc>,
+        by: Option<&By>,
+        cause: &'a str,
+    ) {
         let (command, result, code, text, outcome) = match event {
             Event::CommandAccepted(e) => (Some(e.command.clone()), "accepted", None, None, outcome_of(&e.outcome)),
             Event::CommandRefused(e) => {

@@ -70,7 +70,8 @@ impl Projection {
         }
         self.ensure_months(&batch).await?;
         let (parents, runs) = references(&batch);
-        let known = Known { parents: self.store.heritage(&parents).await?, runs: self.store.orders_of_runs(&runs).await? };
+        let known =
+            Known { parents: self.store.heritage(&parents).await?, runs: self.store.orders_of_runs(&runs).await? };
         let rows = fold(&self.position.stream, &batch, &known)?;
         let written = Written { commits: batch.len(), events: rows.events.len() };
         match self.transact(&rows, &to, false).await {
@@ -128,7 +129,9 @@ impl Store {
         let copied = copy(tx, table, events).await;
         self.sorted("copy events", copied)?;
         if again {
-            let sql = format!("INSERT INTO events ({EVENT_COLUMNS}) SELECT {EVENT_COLUMNS} FROM events_again ON CONFLICT DO NOTHING");
+            let sql = format!(
+                "INSERT INTO events ({EVENT_COLUMNS}) SELECT {EVENT_COLUMNS} FROM events_again ON CONFLICT DO NOTHING"
+            );
             self.sorted("insert events again", tx.batch_execute(&sql).await)?;
         }
         Ok(())
@@ -136,13 +139,23 @@ impl Store {
 }
 
 async fn copy(tx: &Transaction<'_>, table: &str, events: &[EventRow<'_>]) -> Result<u64, tokio_postgres::Error> {
-    const TYPES: [Type; 9] =
-        [Type::INT8, Type::INT4, Type::TIMESTAMPTZ, Type::INT8, Type::TEXT, Type::TEXT, Type::TEXT, Type::JSON, Type::JSON];
+    const TYPES: [Type; 9] = [
+        Type::INT8,
+        Type::INT4,
+        Type::TIMESTAMPTZ,
+        Type::INT8,
+        Type::TEXT,
+        Type::TEXT,
+        Type::TEXT,
+        Type::JSON,
+        Type::JSON,
+    ];
     let sink = tx.copy_in(&format!("COPY {table} ({EVENT_COLUMNS}) FROM STDIN BINARY")).await?;
     let writer = BinaryCopyInWriter::new(sink, &TYPES);
     pin_mut!(writer);
     for e in events {
-        let (order, run) = (e.order.as_ref().map(ordo_domain::OrderId::as_str), e.run.as_ref().map(ordo_domain::RunId::as_str));
+        let (order, run) =
+            (e.order.as_ref().map(ordo_domain::OrderId::as_str), e.run.as_ref().map(ordo_domain::RunId::as_str));
         let (cause, event) = (JsonText(Cow::Borrowed(e.cause)), JsonText(Cow::Borrowed(e.event)));
         writer.as_mut().write(&[&e.sequence, &e.index, &e.at, &e.epoch, &e.name, &order, &run, &cause, &event]).await?;
     }

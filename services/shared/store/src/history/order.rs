@@ -245,7 +245,11 @@ impl Store {
         Ok(known)
     }
 
-    pub(crate) async fn insert_orders(&self, tx: &Transaction<'_>, orders: &BTreeMap<OrderId, NewOrder>) -> Result<(), StoreError> {
+    pub(crate) async fn insert_orders(
+        &self,
+        tx: &Transaction<'_>,
+        orders: &BTreeMap<OrderId, NewOrder>,
+    ) -> Result<(), StoreError> {
         if orders.is_empty() {
             return Ok(());
         }
@@ -304,7 +308,11 @@ impl Store {
         self.sorted("insert orders", done).map(|_| ())
     }
 
-    pub(crate) async fn change_orders(&self, tx: &Transaction<'_>, changes: &BTreeMap<OrderId, OrderChange>) -> Result<(), StoreError> {
+    pub(crate) async fn change_orders(
+        &self,
+        tx: &Transaction<'_>,
+        changes: &BTreeMap<OrderId, OrderChange>,
+    ) -> Result<(), StoreError> {
         if changes.is_empty() {
             return Ok(());
         }
@@ -346,6 +354,9 @@ impl Store {
 /// For places in messages that name a row which must be there.
 pub(crate) fn unknown_parent(stream: &str, sequence: u64, parent: &OrderId) -> StoreError {
     StoreError::Refused {
-        what: format!("{stream} {}: order {parent} forks, but it is not in the database; rebuild needed", signed(sequence)),
+        what: format!(
+            "{stream} {}: order {parent} forks, but it is not in the database; rebuild needed",
+            signed(sequence)
+        ),
     }
 }

@@ -99,7 +99,8 @@ impl Store {
             Event::LockDeployed(e) => {
                 let sql = "INSERT INTO locks VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
                 let (title, capacity) = (e.lock.title.as_deref().map(clean), i64::from(e.lock.capacity));
-                tx.execute(sql, &[&e.lock.name.as_str(), &number(e.version), &e.hash.as_str(), &title, &capacity, &at]).await
+                tx.execute(sql, &[&e.lock.name.as_str(), &number(e.version), &e.hash.as_str(), &title, &capacity, &at])
+                    .await
             }
             Event::AgentAdded(e) => {
                 let sql = "INSERT INTO agents VALUES ($1, $2, $3, $4, $5) ON CONFLICT (agent) DO UPDATE SET title = excluded.title, \
@@ -110,7 +111,8 @@ impl Store {
             Event::ControllerActivated(e) => {
                 let sql = "INSERT INTO controllers (epoch, instance, how, event_level, activated_at) VALUES ($1, $2, $3, $4, $5) \
                            ON CONFLICT DO NOTHING";
-                tx.execute(sql, &[&signed(e.epoch), &e.instance.as_str(), &clean(&e.how), &number(e.event_level), &at]).await
+                tx.execute(sql, &[&signed(e.epoch), &e.instance.as_str(), &clean(&e.how), &number(e.event_level), &at])
+                    .await
             }
             Event::ControllerHandedOver(e) => {
                 let sql = "UPDATE controllers SET handed_over_at = $2, handed_over_to = $3 WHERE epoch = $1";

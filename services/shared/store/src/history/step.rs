@@ -137,8 +137,26 @@ impl StepChange {
 const CHANGED: &str = "instance, state, claimed_at, kill_asked_at, started_at, ended_at, run_end, return_code, exit_code, signal, \
     outcome, text, results, cpu_user_ms, cpu_system_ms, memory_peak, output_bytes, output_lines, output_kept, output_chunks";
 const CHANGED_TYPES: [&str; 20] = [
-    "text", "text", "timestamptz", "timestamptz", "timestamptz", "timestamptz", "jsonb", "int", "int", "int", "jsonb", "text", "jsonb",
-    "bigint", "bigint", "bigint", "bigint", "bigint", "bigint", "int",
+    "text",
+    "text",
+    "timestamptz",
+    "timestamptz",
+    "timestamptz",
+    "timestamptz",
+    "jsonb",
+    "int",
+    "int",
+    "int",
+    "jsonb",
+    "text",
+    "jsonb",
+    "bigint",
+    "bigint",
+    "bigint",
+    "bigint",
+    "bigint",
+    "bigint",
+    "int",
 ];
 
 /// `$n::text[], $n+1::…[]` from `first` on.
@@ -204,7 +222,11 @@ impl Store {
         Ok(known)
     }
 
-    pub(crate) async fn insert_steps(&self, tx: &Transaction<'_>, steps: &BTreeMap<RunId, NewStep>) -> Result<(), StoreError> {
+    pub(crate) async fn insert_steps(
+        &self,
+        tx: &Transaction<'_>,
+        steps: &BTreeMap<RunId, NewStep>,
+    ) -> Result<(), StoreError> {
         if steps.is_empty() {
             return Ok(());
         }
@@ -236,7 +258,11 @@ impl Store {
         self.sorted("insert steps", done).map(|_| ())
     }
 
-    pub(crate) async fn change_steps(&self, tx: &Transaction<'_>, changes: &BTreeMap<RunId, StepChange>) -> Result<(), StoreError> {
+    pub(crate) async fn change_steps(
+        &self,
+        tx: &Transaction<'_>,
+        changes: &BTreeMap<RunId, StepChange>,
+    ) -> Result<(), StoreError> {
         if changes.is_empty() {
             return Ok(());
         }
@@ -255,7 +281,11 @@ impl Store {
     }
 
     /// Notes what the logs of ended runs must hold. Sorted by run, as the writer of chunks does: both lock in one order.
-    pub(crate) async fn expect_logs(&self, tx: &Transaction<'_>, steps: &[(&RunId, &StepChange)]) -> Result<(), StoreError> {
+    pub(crate) async fn expect_logs(
+        &self,
+        tx: &Transaction<'_>,
+        steps: &[(&RunId, &StepChange)],
+    ) -> Result<(), StoreError> {
         let mut rows: Vec<(&str, i64, i64)> = Vec::new();
         for (run, change) in steps {
             if let Some(end) = change.end.as_deref()
@@ -272,9 +302,8 @@ impl Store {
             SELECT * FROM unnest($1::text[], $2::bigint[], $3::bigint[]) AS u (run_id, chunks, bytes) ORDER BY run_id COLLATE \"C\" \
             ON CONFLICT (run_id) DO UPDATE SET expected_chunks = excluded.expected_chunks, expected_bytes = excluded.expected_bytes";
         let statement = self.sorted("prepare noting logs", tx.prepare_cached(sql).await)?;
-        let done = tx
-            .execute(&statement, &[&column!(rows, |r| r.0), &column!(rows, |r| r.1), &column!(rows, |r| r.2)])
-            .await;
+        let done =
+            tx.execute(&statement, &[&column!(rows, |r| r.0), &column!(rows, |r| r.1), &column!(rows, |r| r.2)]).await;
         self.sorted("note what logs must hold", done).map(|_| ())
     }
 }

@@ -98,7 +98,11 @@ impl Store {
     }
 
     /// The next chunks of these runs, merged by time, and whether there are more.
-    async fn chunks(&self, runs: &BTreeMap<String, Run>, wanted: &[(&str, u32)]) -> Result<(Vec<LogChunk>, bool), StoreError> {
+    async fn chunks(
+        &self,
+        runs: &BTreeMap<String, Run>,
+        wanted: &[(&str, u32)],
+    ) -> Result<(Vec<LogChunk>, bool), StoreError> {
         if wanted.is_empty() {
             return Ok((Vec::new(), false));
         }

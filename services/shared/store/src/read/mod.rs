@@ -63,6 +63,8 @@ pub(crate) fn checked<T, E: std::fmt::Display>(value: Result<T, E>) -> Result<T,
     value.map_err(|e| StoreError::Refused { what: format!("a row in the database cannot be read: {e}") })
 }
 
-pub(crate) fn from_json<T: serde::de::DeserializeOwned>(value: Option<serde_json::Value>) -> Result<Option<T>, StoreError> {
+pub(crate) fn from_json<T: serde::de::DeserializeOwned>(
+    value: Option<serde_json::Value>,
+) -> Result<Option<T>, StoreError> {
     value.map(|v| checked(serde_json::from_value(v))).transpose()
 }

@@ -75,7 +75,12 @@ fn step(row: &Row) -> Result<HistoryStep, StoreError> {
             cpu_system_ms: count(row, 17),
             memory_peak_bytes: count(row, 18),
         }),
-        output: ended.map(|_| OutputSummary { bytes: count(row, 19), lines: count(row, 20), kept_bytes: count(row, 21), chunks }),
+        output: ended.map(|_| OutputSummary {
+            bytes: count(row, 19),
+            lines: count(row, 20),
+            kept_bytes: count(row, 21),
+            chunks,
+        }),
         results: from_json(row.get(23))?.unwrap_or_default(),
         log_complete: row.get(24),
     })
