@@ -80,12 +80,17 @@ async fn serve(
             },
         }
     };
+    let (wanted, capacity) = (config.slots(), crate::runner::capacity_here());
+    let slots = wanted.min(capacity);
+    if slots < wanted {
+        tracing::warn!(wanted, slots, "fewer slots than asked for: the limit of open files allows no more");
+    }
     let me = Me {
         agent: agent.clone(),
         instance: instance.clone(),
         node: NodeName::new(&config.role.node)?,
         version: env!("CARGO_PKG_VERSION").into(),
-        slots: config.slots(),
+        slots,
         boot: boot_id(),
     };
     let reported: BTreeSet<RunId> = records.iter().filter_map(reported_run).collect();

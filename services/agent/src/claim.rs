@@ -230,11 +230,8 @@ impl AgentCore {
                 self.outbox.insert(report.number, Arc::from(report));
             }
             Record::Acked { number } => {
-                self.outbox.remove(&number);
-                for held in self.runs.values_mut() {
-                    if matches!(held.phase, Phase::Reporting { number: n, .. } if n == number) {
-                        held.phase = Phase::Reported;
-                    }
+                if let Some((_, held)) = self.take_report(number) {
+                    held.phase = Phase::Reported;
                 }
             }
             Record::Marks { number, epoch } => {
@@ -358,6 +355,11 @@ impl AgentCore {
     /// Reports that are not acknowledged, in order.
     pub fn outbox(&self) -> impl Iterator<Item = &Arc<ReportMessage>> {
         self.outbox.values()
+    }
+
+    /// One of them.
+    pub fn report_of(&self, number: u64) -> Option<&Arc<ReportMessage>> {
+        self.outbox.get(&number)
     }
 
     /// The message of a run that has not ended.
@@ -524,16 +526,22 @@ impl AgentCore {
     }
 
     fn report_acked(&mut self, number: u64, actions: &mut Vec<Action>) {
-        self.outbox.remove(&number);
-        let reported = self.runs.iter_mut().find(|(_, h)| matches!(h.phase, Phase::Reporting { number: n, .. } if n == number));
-        let Some((run, held)) = reported else { return };
+        let Some((run, held)) = self.take_report(number) else { return };
         if matches!(held.phase, Phase::Reporting { output: true, .. }) {
             held.phase = Phase::Reported;
-            actions.push(Action::AwaitOutput { run: run.clone() });
+            actions.push(Action::AwaitOutput { run });
         } else {
             held.phase = Phase::Deleting;
-            actions.push(Action::Delete { run: run.clone() });
+            actions.push(Action::Delete { run });
         }
+    }
+
+    /// Takes a report out of the outbox; the run that it was about, where it is the end of one.
+    fn take_report(&mut self, number: u64) -> Option<(RunId, &mut Held)> {
+        let report = self.outbox.remove(&number)?;
+        let Report::Ended { run, .. } = &report.report else { return None };
+        let held = self.in_phase(run, |phase| matches!(phase, Phase::Reporting { number: n, .. } if *n == number))?;
+        Some((run.clone(), held))
     }
 
     fn report(&mut self, report: Report, now: Moment) -> Action {

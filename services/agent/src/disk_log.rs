@@ -16,6 +16,8 @@ use std::time::Duration;
 
 /// From this size on the file is worth writing anew.
 const COMPACT_FROM: u64 = 8 * 1024 * 1024;
+/// So many bytes must be free before a full disk counts as well again.
+const ROOM: usize = 64 * 1024;
 /// Between attempts on a full disk.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -137,7 +139,7 @@ impl Writer {
         let mut waiting: Vec<Record> = Vec::new();
         let mut flushes: Vec<Sender<()>> = Vec::new();
         loop {
-            let first = if waiting.is_empty() {
+            let first = if waiting.is_empty() && !self.state.failing.load(Ordering::Relaxed) {
                 items.recv().map_err(|_| RecvTimeoutError::Disconnected)
             } else {
                 items.recv_timeout(AGAIN)
@@ -156,7 +158,7 @@ impl Writer {
                         }
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Timeout) => self.look_for_room(),
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             if let Some(records) = replacement
@@ -184,8 +186,6 @@ impl Writer {
             && !self.state.failing.swap(true, Ordering::Relaxed)
         {
             tracing::warn!(path = %self.path.display(), %error, "nothing can be stored, jobs are not taken and reports wait");
-        } else if !failed && self.state.failing.swap(false, Ordering::Relaxed) {
-            tracing::info!("the disk takes records again");
         }
         for record in std::mem::take(waiting) {
             match record {
@@ -194,6 +194,15 @@ impl Writer {
                 Record::Report(report) => (self.logged)(Logged::Report { number: report.number }),
                 _ => {}
             }
+        }
+    }
+
+    /// A small record may fit where the next one does not: a disk is well again when there is room for some.
+    fn look_for_room(&mut self) {
+        let room = self.file.write_all_at(&[b'\n'; ROOM], self.length);
+        let cut = self.file.set_len(self.length);
+        if room.and(cut).is_ok() && self.state.failing.swap(false, Ordering::Relaxed) {
+            tracing::info!("the disk takes records again");
         }
     }
 
@@ -302,7 +311,10 @@ mod tests {
         assert!(writer.state.failing.load(Ordering::Relaxed));
         writer.file = File::create(data.join("other")).unwrap();
         writer.append(&mut waiting);
-        assert!(waiting.is_empty() && !writer.state.failing.load(Ordering::Relaxed));
+        assert!(waiting.is_empty());
+        writer.look_for_room();
+        assert!(!writer.state.failing.load(Ordering::Relaxed));
+        assert_eq!(fs::read_to_string(data.join("other")).unwrap().lines().count(), 1);
         log.flush(Duration::from_secs(1));
         assert!(told.try_recv().is_err());
         fs::remove_dir_all(data).unwrap();

@@ -91,7 +91,10 @@ impl Shell {
     ) -> Self {
         let base_env = ["PATH", "HOME", "LANG"].into_iter().filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)));
         let mut base_env: BTreeMap<String, String> = base_env.collect();
-        base_env.entry("PATH".into()).or_insert("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into());
+        let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+        for (name, value) in [("PATH", path), ("HOME", "/"), ("LANG", "C.UTF-8")] {
+            base_env.entry(name.into()).or_insert(value.into());
+        }
         Self {
             core,
             bus,
@@ -349,9 +352,8 @@ impl Shell {
             Logged::Job { run, stored: true } => self.handle(Input::Stored { run }),
             Logged::Job { run, stored: false } => self.handle(Input::NotStored { run }),
             Logged::Report { number } => {
-                let report = self.core.outbox().find(|report| report.number == number).cloned();
-                if let Some(report) = report {
-                    let _ = self.reports.send(report);
+                if let Some(report) = self.core.report_of(number) {
+                    let _ = self.reports.send(Arc::clone(report));
                 }
             }
         }

@@ -40,6 +40,14 @@ pub enum Shipment {
     Reported { run: RunId },
 }
 
+impl Shipment {
+    fn run(&self) -> &RunId {
+        match self {
+            Shipment::Frames { run, .. } | Shipment::Ended { run, .. } | Shipment::Reported { run } => run,
+        }
+    }
+}
+
 /// How far one run may be shipped.
 #[derive(Debug, Clone, Default)]
 struct Goal {
@@ -93,13 +101,13 @@ async fn manage(context: Context, limits: OutputConfig, mut shipments: Unbounded
             }
         };
         let Some(shipment) = shipment else { return };
-        let (run, change): (RunId, Box<dyn FnOnce(&mut Goal) + Send>) = match shipment {
-            Shipment::Frames { run, frames } => (run, Box::new(move |goal| goal.frames = frames.max(goal.frames))),
-            Shipment::Ended { run, end } => (run, Box::new(move |goal| goal.ended = Some(end))),
-            Shipment::Reported { run } => (run, Box::new(|goal| goal.reported = true)),
-        };
+        let run = shipment.run().clone();
         let shipping = runs.entry(run.clone()).or_insert_with(|| begin(&context, &run));
-        shipping.goal.send_modify(change);
+        shipping.goal.send_modify(|goal| match shipment {
+            Shipment::Frames { frames, .. } => goal.frames = frames.max(goal.frames),
+            Shipment::Ended { end, .. } => goal.ended = Some(end),
+            Shipment::Reported { .. } => goal.reported = true,
+        });
         if shipping.goal.borrow().reported && shipping.waits.is_none() {
             if shipping.goal.is_closed() {
                 // Given up before; now it may be deleted.

@@ -1,5 +1,6 @@
 //! The agent as a process, its runner, and a real NATS server with the rights of a real site. The test plays the
 //! controller and the history.
+#![allow(clippy::unwrap_used)]
 
 #[path = "agent/harness.rs"]
 mod harness;

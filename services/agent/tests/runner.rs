@@ -1,4 +1,5 @@
 //! The runner as a process, without a bus.
+#![allow(clippy::unwrap_used)]
 
 #[path = "runner/harness.rs"]
 mod harness;

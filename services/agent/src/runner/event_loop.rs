@@ -44,6 +44,7 @@ enum Timer {
     Flush,
     WriteEnds,
     Strays,
+    Sweep,
 }
 
 pub struct EventLoop {
@@ -188,6 +189,10 @@ impl EventLoop {
                 Timer::Flush => self.flush(),
                 Timer::WriteEnds => self.write_ends(),
                 Timer::Strays => self.end_strays(),
+                Timer::Sweep => match self.sweep() {
+                    Ok(lost) => self.tell(&Reply::Swept { lost }),
+                    Err(error) => tracing::error!(%error, "run folders cannot be read"),
+                },
             }
         }
     }
@@ -376,7 +381,7 @@ impl EventLoop {
             } else {
                 tracing::info!(pid = process.pid, "process that outlived its run is ended");
                 let family = process_table::with_descendants(&table, |p| p.pid == process.pid);
-                family.iter().for_each(|p| process_table::end_quietly(p));
+                family.iter().for_each(process_table::end_quietly);
                 seen.insert((process.pid, process.started));
             }
         }
@@ -437,7 +442,7 @@ impl EventLoop {
                 self.active = None;
                 self.answer(number, &Reply::Draining);
             }
-            Request::Sweep => match sweep::sweep(&self.data, &self.id) {
+            Request::Sweep => match self.sweep() {
                 Ok(lost) => self.answer(number, &Reply::Swept { lost }),
                 Err(error) => self.answer(number, &Reply::Misunderstood { reason: format!("sweep failed: {error}") }),
             },
@@ -449,6 +454,22 @@ impl EventLoop {
                 self.answer(number, &Reply::Stopping { runs });
             }
         }
+    }
+
+    fn sweep(&mut self) -> io::Result<Vec<RunId>> {
+        let swept = sweep::sweep(&self.data, &self.id, |run| {
+            let unwritten = || self.unwritten.iter().any(|(waiting, ..)| waiting == run);
+            self.by_run.contains_key(run) || self.starting.contains_key(run) || unwritten()
+        })?;
+        if swept.again {
+            self.sweep_later();
+        }
+        Ok(swept.lost)
+    }
+
+    /// When it can be known whose the youngest folders are.
+    pub fn sweep_later(&mut self) {
+        self.set_timer(sweep::JUST_MADE, Timer::Sweep);
     }
 
     /// What an agent before this one has sent is carried out first: afterwards nothing of it can come any more.

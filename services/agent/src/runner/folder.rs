@@ -2,13 +2,12 @@
 //!
 //! | File | Written | Holds |
 //! |---|---|---|
-//! | `run.json` | before the spawn | whose run it is, which runner holds it |
-//! | `pid` | after the spawn | process id and start time |
+//! | `run.json` | before the spawn; a second line after it | whose run it is, which runner holds it; its main process |
 //! | `output`, `tail.<n>` | while it runs | frames, see [`super::output`] |
 //! | `results` | by the job | `name=value` lines |
-//! | `end.json` | at the end, renamed into place | how it ended; the run is over when it is there |
+//! | `end.json` | at the end, by one write | how it ended; the run is over when it is there and whole |
 
-use super::protocol::{EndFacts, RunMeta};
+use super::protocol::{EndFacts, MainProcess, RunMeta};
 use ordo_domain::RunId;
 use std::fs;
 use std::io::{self, Write};
@@ -104,36 +103,38 @@ impl RunFolder {
         self.path.join("results")
     }
 
-    pub fn write_meta(&self, meta: &RunMeta) -> io::Result<()> {
-        fs::write(self.path.join("run.json"), serde_json::to_vec(meta)?)
+    /// Writes the first line of `run.json`; the file is handed back for the second.
+    ///
+    /// # Errors
+    /// A full disk: then nothing may be started.
+    pub fn write_meta(&self, meta: &RunMeta) -> io::Result<fs::File> {
+        let mut file = fs::File::create(self.path.join("run.json"))?;
+        let mut line = serde_json::to_vec(meta)?;
+        line.push(b'\n');
+        file.write_all(&line)?;
+        Ok(file)
     }
 
     /// `None`: not written, or not whole.
     pub fn meta(&self) -> Option<RunMeta> {
-        serde_json::from_slice(&fs::read(self.path.join("run.json")).ok()?).ok()
+        serde_json::from_slice(self.run_lines()?.split(|b| *b == b'\n').next()?).ok()
     }
 
-    pub fn write_pid(&self, pid: i32, started: u64) -> io::Result<()> {
-        fs::write(self.path.join("pid"), format!("{pid} {started}\n"))
+    /// `None`: its runner died before it could say.
+    pub fn main_process(&self) -> Option<MainProcess> {
+        serde_json::from_slice(self.run_lines()?.split(|b| *b == b'\n').nth(1)?).ok()
     }
 
-    /// Process id and start time of its main process.
-    pub fn pid(&self) -> Option<(i32, u64)> {
-        let text = fs::read_to_string(self.path.join("pid")).ok()?;
-        let (pid, started) = text.trim().split_once(' ')?;
-        Some((pid.parse().ok()?, started.parse().ok()?))
+    fn run_lines(&self) -> Option<Vec<u8>> {
+        fs::read(self.path.join("run.json")).ok()
     }
 
-    /// Puts the end into place as a whole.
+    /// Writes the end. What a crash cut is no end: the run is lost then.
     ///
     /// # Errors
     /// A full disk; to be tried again.
     pub fn write_end(&self, end: &EndFacts) -> io::Result<()> {
-        let fresh = self.path.join("end.json.new");
-        let mut file = fs::File::create(&fresh)?;
-        file.write_all(&serde_json::to_vec(end)?)?;
-        drop(file);
-        fs::rename(&fresh, self.path.join("end.json"))
+        fs::write(self.path.join("end.json"), serde_json::to_vec(end)?)
     }
 
     /// `None`: it has not ended, or its runner died, or the machine did while the file was written.

@@ -39,7 +39,7 @@ mod connection;
 mod job;
 mod start;
 
-pub use start::{RunnerOptions, build_of_this_program, connect, main, main_with};
+pub use start::{RunnerOptions, build_of_this_program, capacity_here, connect, main, main_with};
 
 use std::time::Duration;
 

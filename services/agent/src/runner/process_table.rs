@@ -21,6 +21,15 @@ pub struct Proc {
     pub zombie: bool,
 }
 
+impl Proc {
+    /// Whether it may have started in this span of CLOCK_BOOTTIME.
+    pub fn started_between(&self, after_ms: u64, before_ms: u64) -> bool {
+        // Linux counts in hundredths of a second for user space on every architecture.
+        let started_ms = self.started * 10;
+        started_ms + 10 >= after_ms && started_ms <= before_ms + 10
+    }
+}
+
 /// One process.
 pub fn look_up(pid: i32) -> Option<Proc> {
     parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)

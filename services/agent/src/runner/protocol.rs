@@ -83,7 +83,7 @@ pub struct StartRequest {
     pub secrets: PathBuf,
 }
 
-/// What a run is, for those who find its folder: in `run.json`, written before the spawn.
+/// What a run is, for those who find its folder: the first line of `run.json`, written before the spawn.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunMeta {
     pub run: RunId,
@@ -98,6 +98,16 @@ pub struct RunMeta {
     /// The boot of the machine; set by the runner.
     #[serde(default)]
     pub boot: String,
+}
+
+/// The second line of `run.json`: enough to know a process again after its runner died.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MainProcess {
+    pub pid: i32,
+    /// CLOCK_BOOTTIME in milliseconds before and after its spawn: its start time lies between.
+    pub after_ms: u64,
+    pub before_ms: u64,
+    pub at: Instant,
 }
 
 /// The end of a run as the runner knows it: in `end.json`.

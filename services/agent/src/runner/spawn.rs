@@ -4,7 +4,7 @@
 use super::folder::{RunFolder, Taken};
 use super::mask::{SHORTEST, Secrets};
 use super::process_table;
-use super::protocol::{StartRefusal, StartRequest};
+use super::protocol::{MainProcess, StartRefusal, StartRequest};
 use super::system::{self, Image};
 use ordo_domain::{EnvValue, Instant, RunId};
 use std::collections::BTreeMap;
@@ -114,13 +114,16 @@ fn start(context: &Context, mut request: StartRequest) -> Outcome {
             return Outcome::Refused { run, refusal: StartRefusal::NotPossible(reason) };
         }
     };
+    let after_ms = system::boottime_ms();
     match launch(context, &request, &folder) {
-        Ok((secrets, pid, handle, stdout, stderr)) => {
+        Ok((run_file, secrets, pid, handle, stdout, stderr)) => {
             let at = system::now();
-            let started = process_table::look_up(pid).map_or(0, |process| process.started);
-            if let Err(error) = folder.write_pid(pid, started) {
-                // Only the search for leftovers after our own death would use it, and it has the environment too.
-                tracing::warn!(run_id = %run, %error, "process id of a run not written");
+            let main = MainProcess { pid, after_ms, before_ms: system::boottime_ms(), at };
+            // Read only after our own death, to find leftovers; most of them are known by their environment, too.
+            // In one write: a writer of JSON makes one for each token.
+            let line = serde_json::to_vec(&main).map_err(io::Error::from);
+            if let Err(error) = line.and_then(|line| (&run_file).write_all(&line)) {
+                tracing::warn!(run_id = %run, %error, "main process of a run not written down");
             }
             Outcome::Spawned(Box::new(Spawned { request, folder, secrets, pid, handle, stdout, stderr, at }))
         }
@@ -128,10 +131,10 @@ fn start(context: &Context, mut request: StartRequest) -> Outcome {
     }
 }
 
-type Launched = (Secrets, i32, OwnedFd, File, File);
+type Launched = (File, Secrets, i32, OwnedFd, File, File);
 
 fn launch(context: &Context, request: &StartRequest, folder: &RunFolder) -> Result<Launched, String> {
-    folder.write_meta(&request.meta).map_err(|error| format!("the run folder cannot be written: {error}"))?;
+    let run_file = folder.write_meta(&request.meta).map_err(|error| format!("the run folder cannot be written: {error}"))?;
     let mut secrets = Secrets::default();
     let environment = environment(request, folder, &mut secrets)?;
     let directory = match &request.directory {
@@ -165,7 +168,7 @@ fn launch(context: &Context, request: &StartRequest, folder: &RunFolder) -> Resu
     drop((stdout_write, stderr_write));
     // The child cannot have been collected: only the event loop does that, after it has learnt of it from us.
     match system::pidfd_open(pid) {
-        Ok(handle) => Ok((secrets, pid, handle, stdout, stderr)),
+        Ok(handle) => Ok((run_file, secrets, pid, handle, stdout, stderr)),
         Err(error) => {
             let _ = system::signal_group(pid, libc::SIGKILL);
             Err(format!("started and ended at once, because it cannot be watched: {error}"))

@@ -53,10 +53,13 @@ fn run(options: &RunnerOptions) -> io::Result<()> {
     let id = format!("{}-{:08x}", std::process::id(), rand::random::<u32>());
     let _alive = make_lock(&data, &id)?;
     let capacity = capacity();
-    let lost = sweep::sweep(&data, &id)?;
+    let swept = sweep::sweep(&data, &id, |_| false)?;
     let listener = listen(&data, &id)?;
-    tracing::info!(runner = id, pid = std::process::id(), capacity, lost = lost.len(), "runner ready");
+    tracing::info!(runner = id, pid = std::process::id(), capacity, lost = swept.lost.len(), "runner ready");
     let mut event_loop = EventLoop::new(data.clone(), id.clone(), capacity, options.idle, listener, active)?;
+    if swept.again {
+        event_loop.sweep_later();
+    }
     let outcome = event_loop.run();
     let _ = fs::remove_file(sweep::socket_path(&data, &id));
     let _ = fs::remove_file(sweep::lock_path(&data, &id));
@@ -64,9 +67,17 @@ fn run(options: &RunnerOptions) -> io::Result<()> {
     outcome
 }
 
-/// Three descriptors a job, some more for ourselves.
 fn capacity() -> u32 {
-    let descriptors = system::raise_descriptor_limit();
+    capacity_of(system::raise_descriptor_limit())
+}
+
+/// How many jobs a runner that this process starts can hold at a time.
+pub fn capacity_here() -> u32 {
+    capacity_of(system::descriptor_limit())
+}
+
+/// Three descriptors a job and one for its output, some more while it starts, some for ourselves.
+fn capacity_of(descriptors: u64) -> u32 {
     u32::try_from(descriptors.saturating_sub(100) / 6).unwrap_or(u32::MAX).max(1)
 }
 

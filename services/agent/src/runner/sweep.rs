@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A folder without a `run.json` younger than this may be one that another runner is just filling.
-const JUST_MADE: Duration = Duration::from_secs(10);
+pub const JUST_MADE: Duration = Duration::from_secs(10);
 
 /// Where runners keep their sockets and locks.
 pub fn runner_folder(data: &Path) -> PathBuf {
@@ -37,19 +37,28 @@ pub fn lives(data: &Path, runner: &str) -> bool {
     }
 }
 
-/// Ends the runs of dead runners; returns those that were lost. Also removes what dead runners left behind.
+/// What a sweep did.
+#[derive(Debug, Default)]
+pub struct Swept {
+    pub lost: Vec<RunId>,
+    /// There is a folder of which it is not known yet whose it is.
+    pub again: bool,
+}
+
+/// Ends the runs of dead runners; returns those that were lost. What `is_mine`, the asking runner holds itself. Also removes what dead runners left behind.
 ///
 /// # Errors
 /// When the folder of runs cannot be read. A run whose end cannot be written is left for the next sweep.
-pub fn sweep(data: &Path, me: &str) -> io::Result<Vec<RunId>> {
+pub fn sweep(data: &Path, me: &str, is_mine: impl Fn(&RunId) -> bool) -> io::Result<Swept> {
     let mut alive: BTreeMap<String, bool> = BTreeMap::new();
     let mut is_alive = |runner: &str| {
         runner == me || *alive.entry(runner.to_owned()).or_insert_with(|| !runner.is_empty() && lives(data, runner))
     };
     let boot = process_table::boot_id();
-    let mut lost = Vec::new();
+    let others = has_others(data, me);
+    let (mut lost, mut again) = (Vec::new(), false);
     for (run, folder) in RunFolder::all(data)? {
-        if folder.end().is_some() {
+        if is_mine(&run) || folder.end().is_some() {
             continue;
         }
         let end = match folder.meta() {
@@ -59,9 +68,14 @@ pub fn sweep(data: &Path, me: &str) -> io::Result<Vec<RunId>> {
                 RunEnd::Lost { reason: "its runner died".to_owned() }
             }
             Some(_) => RunEnd::Lost { reason: "the machine was started anew while it ran".to_owned() },
-            None if is_young(&folder) => continue,
-            // Written before every spawn: without it there was none. Unless the machine died and took it along.
-            None => RunEnd::Lost { reason: "its runner died before or while it was started".to_owned() },
+            None if others && is_young(&folder) => {
+                again = true;
+                continue;
+            }
+            None => {
+                end_leftovers(&folder, &run);
+                RunEnd::Lost { reason: "its runner died while it was started".to_owned() }
+            }
         };
         let end = lost_facts(&folder, end);
         match folder.write_end(&end) {
@@ -73,7 +87,14 @@ pub fn sweep(data: &Path, me: &str) -> io::Result<Vec<RunId>> {
         }
     }
     remove_dead(data, &mut is_alive);
-    Ok(lost)
+    Ok(Swept { lost, again })
+}
+
+/// Whether another runner lives, one that drains.
+fn has_others(data: &Path, me: &str) -> bool {
+    let locks = fs::read_dir(runner_folder(data)).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut names = locks.filter(|path| path.extension().is_some_and(|e| e == "lock"));
+    names.any(|path| path.file_stem().and_then(|name| name.to_str()).is_some_and(|name| name != me && name != "active" && lives(data, name)))
 }
 
 fn is_young(folder: &RunFolder) -> bool {
@@ -83,7 +104,7 @@ fn is_young(folder: &RunFolder) -> bool {
 
 fn lost_facts(folder: &RunFolder, end: RunEnd) -> EndFacts {
     let (output, head_frames) = output::survey(folder);
-    let started_at = fs::metadata(folder.path().join("pid")).and_then(|file| file.modified()).ok().map(chrono::DateTime::from);
+    let started_at = folder.main_process().map(|main| main.at);
     let facts = RunFacts {
         end,
         started_at,
@@ -99,10 +120,13 @@ fn lost_facts(folder: &RunFolder, end: RunEnd) -> EndFacts {
 /// The processes of a run whose runner is gone: those that carry its id in their environment, the session of its main
 /// process while that is provably still the same process, and all that descend from these.
 fn end_leftovers(folder: &RunFolder, run: &RunId) {
-    let main = folder.pid();
+    let main = folder.main_process();
     for _ in 0..50 {
         let table = process_table::all();
-        let is_main = |pid: i32| main.is_some_and(|(of, started)| of == pid && table.get(&pid).is_some_and(|p| p.started == started));
+        let is_main = |pid: i32| {
+            let known = main.filter(|main| main.pid == pid);
+            known.is_some_and(|main| table.get(&pid).is_some_and(|p| p.started_between(main.after_ms, main.before_ms)))
+        };
         let marked: BTreeSet<i32> =
             table.keys().copied().filter(|pid| process_table::run_of(*pid).as_ref() == Some(run)).collect();
         let is_root = |process: &Proc| marked.contains(&process.pid) || is_main(process.pid) || is_main(process.session);
@@ -111,7 +135,7 @@ fn end_leftovers(folder: &RunFolder, run: &RunId) {
         if left.is_empty() {
             return;
         }
-        left.iter().for_each(|process| process_table::end_quietly(process));
+        left.iter().for_each(process_table::end_quietly);
         std::thread::sleep(Duration::from_millis(2));
     }
     tracing::error!(run_id = %run, "processes of a lost run cannot be ended");

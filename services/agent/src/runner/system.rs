@@ -276,11 +276,17 @@ pub fn boottime_ms() -> u64 {
     u64::try_from(ordo_runtime::clock::boottime().as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Lets the process have as many descriptors as it may; three are needed for every job. Returns how many.
+/// How many descriptors this process may have at most.
+pub fn descriptor_limit() -> u64 {
+    use nix::sys::resource::{Resource, getrlimit};
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, hard)| hard.min(65_536).max(soft))
+}
+
+/// Lets the process have as many descriptors as it may. Returns how many.
 pub fn raise_descriptor_limit() -> u64 {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return 1024 };
-    let wanted = hard.min(65_536).max(soft);
+    let wanted = descriptor_limit();
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return wanted };
     match setrlimit(Resource::RLIMIT_NOFILE, wanted, hard) {
         Ok(()) => wanted,
         Err(_) => soft,

@@ -135,6 +135,8 @@ async fn a_full_disk_takes_no_job_and_says_so() {
     .await;
     assert!(agent.log().contains("nothing can be stored"));
     assert!(!site.reports().await.iter().any(|report| report.number == 0), "a job that is not stored was claimed");
+    // Its bytes stay as long as it is open.
+    drop(file);
     std::fs::remove_file(ballast).unwrap();
     assert_eq!(site.ended(&job.run).await.end, RunEnd::Exited { code: 0 });
     wait_until(LIMIT, "the note to go", async || site.heartbeat("a1").await.is_some_and(|h| h.note.is_none())).await;
