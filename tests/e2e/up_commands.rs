@@ -15,7 +15,8 @@ fn run(data: &std::path::Path, arguments: &[&str], environment: &[(&str, &str)])
 fn every_role_shows_its_settings_with_their_origin_and_refuses_wrong_ones() {
     let folder = folder();
     for role in ["controller", "agent", "proxy", "history"] {
-        let shown = run(folder.path(), &["run", role, "--print-config", "--set", "node=n1"], &[("ORDO_INSTANCE", "x1")]);
+        let shown =
+            run(folder.path(), &["run", role, "--print-config", "--set", "node=n1"], &[("ORDO_INSTANCE", "x1")]);
         assert!(shown.status.success(), "{role}: {}", text(&shown.stderr));
         let shown = text(&shown.stdout);
         assert!(shown.contains("instance = \"x1\"  # environment ORDO_INSTANCE"), "{role}: {shown}");
@@ -51,8 +52,16 @@ fn a_setup_repeated_changes_nothing_and_its_server_configuration_is_good() {
     };
     let first = setup(&[]);
     assert!(first.status.success(), "{}", text(&first.stderr));
-    let files = ["nats.conf", "creds/controller.creds", "creds/agent-etl.creds", "creds/ops.creds", "secrets/database-ordo", "postgres/init.sql"];
-    let read = || files.map(|name| std::fs::read_to_string(dir.join(name)).unwrap_or_else(|error| panic!("{name}: {error}")));
+    let files = [
+        "nats.conf",
+        "creds/controller.creds",
+        "creds/agent-etl.creds",
+        "creds/ops.creds",
+        "secrets/database-ordo",
+        "postgres/init.sql",
+    ];
+    let read =
+        || files.map(|name| std::fs::read_to_string(dir.join(name)).unwrap_or_else(|error| panic!("{name}: {error}")));
     let before = read();
     assert!(setup(&[]).status.success());
     assert_eq!(read(), before);

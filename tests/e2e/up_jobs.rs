@@ -23,7 +23,12 @@ fn deploy_waiting(folder: &TestFolder, agent: &str) {
 
 fn ok(command: &mut Command) -> Output {
     let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     output
 }
 
@@ -31,7 +36,8 @@ fn add(folder: &Path) -> String {
     let output = ok(ordo(folder).args(["order", "add", "waiting", "--json"]));
     let reply: Value = serde_json::from_slice(&output.stdout).unwrap();
     let found = serde_json::to_string(&reply).unwrap();
-    let id = found.split('"').find(|word| word.ends_with("-waiting")).unwrap_or_else(|| panic!("no order id in {found}"));
+    let id =
+        found.split('"').find(|word| word.ends_with("-waiting")).unwrap_or_else(|| panic!("no order id in {found}"));
     id.to_owned()
 }
 

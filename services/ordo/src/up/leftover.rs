@@ -103,4 +103,23 @@ mod tests {
         assert!(!Identity { started: identity.started + 1, ..identity }.lives());
         assert!(Identity::of(i32::MAX).is_none());
     }
+
+    #[tokio::test]
+    async fn what_still_runs_of_an_earlier_life_is_ended_and_a_stranger_with_its_id_is_not() {
+        let folder = std::env::temp_dir().join(format!("ordo-leftover-{}", std::process::id()));
+        let layout = Layout::open(&folder).unwrap();
+        let mut ours = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let mut stranger = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+        let identity = |child: &std::process::Child| Identity::of(i32::try_from(child.id()).unwrap()).unwrap();
+        let other = Identity { started: identity(&stranger).started - 1, ..identity(&stranger) };
+        let record = BTreeMap::from([("proxy/p1", identity(&ours)), ("nats", other)]);
+        secret::write(&layout.children_file(), &serde_json::to_string(&record).unwrap()).unwrap();
+        let (_, ended) = Record::take_over(&layout).await;
+        assert_eq!(ended, ["proxy/p1"]);
+        assert!(!ours.wait().unwrap().success());
+        assert!(stranger.try_wait().unwrap().is_none());
+        stranger.kill().unwrap();
+        stranger.wait().unwrap();
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 }

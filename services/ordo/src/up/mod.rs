@@ -139,17 +139,19 @@ fn try_next(screen: &Screen, site: &start::Site, environment: &environment::Envi
     if elsewhere {
         screen.line(&format!("  . {}", environment.file.display()));
     }
-    for (command, what) in [
-        ("status".to_owned(), "who is active, how well".to_owned()),
-        (format!("order add {first} --wait --logs"), "run an order and watch it".to_owned()),
-        ("history orders".to_owned(), "what ran".to_owned()),
-        ("events --follow".to_owned(), "what happens, live".to_owned()),
-        ("deploy FILE.yaml".to_owned(), "a workflow of your own".to_owned()),
-    ] {
-        screen.line(&format!("  {:<44} {what}", format!("{ordo} {command}")));
-    }
+    let mut lines = vec![
+        (format!("{ordo} status"), "who is active, how well"),
+        (format!("{ordo} order add {first} --wait --logs"), "run an order and watch it"),
+        (format!("{ordo} history orders"), "what ran"),
+        (format!("{ordo} events --follow"), "what happens, live"),
+        (format!("{ordo} deploy FILE.yaml"), "a workflow of your own"),
+    ];
     if !elsewhere {
-        screen.line(&format!("  {:<44} the same for nats and psql", format!(". {}", environment.file.display())));
+        lines.push((format!(". {}", environment.file.display()), "the same for nats and psql"));
+    }
+    let width = lines.iter().map(|(command, _)| command.len()).max().unwrap_or_default();
+    for (command, what) in lines {
+        screen.line(&format!("  {command:<width$}  {what}"));
     }
 }
 
@@ -168,11 +170,13 @@ fn program() -> String {
     here.unwrap_or_else(|| ours.display().to_string())
 }
 
-/// SIGINT and SIGTERM, counted.
+/// SIGINT, SIGTERM and SIGHUP.
 #[derive(Debug)]
 pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    /// The terminal was closed.
+    hang_up: Signal,
     /// When a person asked (Ctrl-C), who may ask again.
     asked: Option<Instant>,
 }
@@ -185,6 +189,7 @@ impl Signals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
             asked: None,
         })
     }
@@ -193,6 +198,7 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => self.asked = Some(Instant::now()),
             _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
         }
     }
 

@@ -79,7 +79,9 @@ pub fn reachable_folder(wanted: &Path, owner: Option<Owner>) -> Result<PathBuf, 
         return fs::canonicalize(wanted).map_err(ServersError::file("follow the link", wanted));
     }
     let parent = wanted.parent().unwrap_or(wanted);
-    let real = fs::canonicalize(parent).map_err(ServersError::file("find", parent))?.join(wanted.file_name().unwrap_or_default());
+    let real = fs::canonicalize(parent)
+        .map_err(ServersError::file("find", parent))?
+        .join(wanted.file_name().unwrap_or_default());
     if owner.reaches(&real) {
         return Ok(real);
     }
