@@ -8,12 +8,18 @@ use ordo_contract::request::{ErrorBody, status};
 use ordo_domain::Refusal;
 
 fn refused(refusal: Refusal, code: u16) -> CliError {
-    CliError::Answer { code, body: ErrorBody { code: "x".into(), message: refusal.to_string(), refusal: Some(refusal) } }
+    CliError::Answer {
+        code,
+        body: ErrorBody { code: "x".into(), message: refusal.to_string(), refusal: Some(refusal) },
+    }
 }
 
 fn unavailable() -> CliError {
     let message = "this proxy reads the journal; ask again in a moment".to_owned();
-    CliError::Answer { code: status::UNAVAILABLE, body: ErrorBody { code: "unavailable".into(), message, refusal: None } }
+    CliError::Answer {
+        code: status::UNAVAILABLE,
+        body: ErrorBody { code: "unavailable".into(), message, refusal: None },
+    }
 }
 
 fn samples() -> Vec<(Exit, CliError)> {

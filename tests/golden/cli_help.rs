@@ -46,7 +46,10 @@ fn every_command_says_what_it_is_for() {
         for argument in command.get_arguments() {
             assert!(argument.get_help().is_some(), "{path}: {} has no help", argument.get_id());
         }
-        command.get_subcommands().filter(|c| c.get_name() != "help").for_each(|inner| check(inner, &format!("{path} {}", inner.get_name())));
+        command
+            .get_subcommands()
+            .filter(|c| c.get_name() != "help")
+            .for_each(|inner| check(inner, &format!("{path} {}", inner.get_name())));
     }
     let mut command = Ordo::command();
     command.build();

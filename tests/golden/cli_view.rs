@@ -5,8 +5,8 @@ use chrono_tz::Tz;
 use ordo_cli::command::{agent, deploy, events, history, order, status, workflow};
 use ordo_cli::show::{Look, text};
 use ordo_contract::request::{
-    AgentLine, DeployReply, EventLine, HistoryOrder, HistoryStep, OrderLine, OrderShowReply, StatusReply, WorkflowListReply,
-    WorkflowShowReply,
+    AgentLine, DeployReply, EventLine, HistoryOrder, HistoryStep, OrderLine, OrderShowReply, StatusReply,
+    WorkflowListReply, WorkflowShowReply,
 };
 use ordo_domain::Instant;
 use serde::de::DeserializeOwned;
@@ -36,10 +36,26 @@ fn lines() -> Vec<OrderLine> {
     };
     vec![
         line("20261122-A1-nightly-sales", "running", json!({"title": "売上の夜間集計", "position": "extract"})),
-        line("20261122-A2-nightly-sales", "retrying", json!({"title": "売上の夜間集計", "position": "loads:west/load", "why": "retry delay until 2026-11-21 17:15:09 UTC, attempt 2, after: exit code 75"})),
-        line("20261122-A3-backup", "failed", json!({"position": "dump", "why": "failed: exit code 1; it can be resumed or cancelled"})),
-        line("20261122-A4-backup", "scheduled", json!({"suspended": true, "why": "held since 2026-11-21 17:00:00 UTC: starts when it is resumed"})),
-        line("20261122-A5-etl", "queued", json!({"position": "load", "why": "waits for 1 of lock sales-db, 2 of 2 held by 20261122-A1-nightly-sales, 20261122-A2-nightly-sales; 3 ahead of it"})),
+        line(
+            "20261122-A2-nightly-sales",
+            "retrying",
+            json!({"title": "売上の夜間集計", "position": "loads:west/load", "why": "retry delay until 2026-11-21 17:15:09 UTC, attempt 2, after: exit code 75"}),
+        ),
+        line(
+            "20261122-A3-backup",
+            "failed",
+            json!({"position": "dump", "why": "failed: exit code 1; it can be resumed or cancelled"}),
+        ),
+        line(
+            "20261122-A4-backup",
+            "scheduled",
+            json!({"suspended": true, "why": "held since 2026-11-21 17:00:00 UTC: starts when it is resumed"}),
+        ),
+        line(
+            "20261122-A5-etl",
+            "queued",
+            json!({"position": "load", "why": "waits for 1 of lock sales-db, 2 of 2 held by 20261122-A1-nightly-sales, 20261122-A2-nightly-sales; 3 ahead of it"}),
+        ),
     ]
 }
 
@@ -146,7 +162,8 @@ steps:
         "version": 12, "versions": [11, 12], "hash": items[0].hash, "deployed_at": "2026-11-21T17:00:09Z",
         "definition": serde_json::from_slice::<Value>(&items[0].body).unwrap()
     }));
-    let text = format!("{}\n---\n{}", workflow::list_view(&list, now(), &tokyo()), workflow::show_view(&show, &tokyo()));
+    let text =
+        format!("{}\n---\n{}", workflow::list_view(&list, now(), &tokyo()), workflow::show_view(&show, &tokyo()));
     expect("workflow", &text);
 }
 
@@ -224,7 +241,10 @@ fn a_deployment_says_what_changed() {
         {"kind": "workflow", "name": "nightly-sales", "change": "changed", "version": 13, "differences": ["extract: timeout 30m -> 1h", "publish: new step"]},
         {"kind": "lock", "name": "sales-db", "change": "new", "version": 1}
     ]}));
-    expect("deploy", &format!("{}\n---\n{}", deploy::view(&reply, true, &tokyo()), deploy::view(&reply, false, &tokyo())));
+    expect(
+        "deploy",
+        &format!("{}\n---\n{}", deploy::view(&reply, true, &tokyo()), deploy::view(&reply, false, &tokyo())),
+    );
 }
 
 #[test]

@@ -4,7 +4,8 @@ use crate::bus_site::{Site, soon};
 use crate::proxy_site::*;
 use ordo_contract::name::StreamKind;
 use ordo_contract::request::{
-    AddOrdersReply, DeployReply, DeployRequest, Nothing, OrderListReply, OrderListRequest, OrdersReply, OrdersRequest, WorkflowShowReply, proxy,
+    AddOrdersReply, DeployReply, DeployRequest, Nothing, OrderListReply, OrderListRequest, OrdersReply, OrdersRequest,
+    WorkflowShowReply, proxy,
 };
 use ordo_domain::{command::DeployItem, limit};
 use ordo_journal::{Headers, Outgoing, RequestError};
@@ -25,7 +26,9 @@ async fn count(client: &ordo_cli::Client) -> usize {
 async fn a_command_repeated_with_its_id_has_the_same_outcome_by_any_proxy() {
     let (site, stage, proxy, client) = play(&[BACKUP]).await;
     let body = json!({"workflow": "backup", "asked": {"id": "import-7", "reason": "first load"}});
-    let AddOrdersReply::One { order, state } = add(&client, body.clone()).await.unwrap() else { panic!("not one order") };
+    let AddOrdersReply::One { order, state } = add(&client, body.clone()).await.unwrap() else {
+        panic!("not one order")
+    };
     assert_eq!(state, "running");
     let second = Proxy::ready(&site, "p2").await;
     proxy.stop().await;
@@ -117,7 +120,8 @@ async fn bad_input_gets_a_clear_error_and_changes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_shows_the_difference_and_changes_nothing() {
     let (_site, stage, proxy, client) = play(&[BACKUP]).await;
-    let before: WorkflowShowReply = client.ask("proxy", proxy::WORKFLOW_SHOW, &json!({"workflow": "backup"})).await.unwrap();
+    let before: WorkflowShowReply =
+        client.ask("proxy", proxy::WORKFLOW_SHOW, &json!({"workflow": "backup"})).await.unwrap();
     assert_eq!((before.version, before.definition.title.as_deref()), (1, Some("夜間バックアップ")));
     let changed = BACKUP.replace("[./dump]", "[./dump, --fast]");
     let files = [ordo_cli::DeployText { file: "b.yaml".into(), text: changed.clone() }];
@@ -129,7 +133,8 @@ async fn a_dry_run_shows_the_difference_and_changes_nothing() {
     let reply: DeployReply = client.ask("proxy", proxy::DEFINITION_DEPLOY, &request).await.unwrap();
     assert_eq!(reply.items[0].version, 2);
     assert!(reply.items[0].differences.iter().any(|line| line.contains("--fast")), "{:?}", reply.items[0]);
-    let after: WorkflowShowReply = client.ask("proxy", proxy::WORKFLOW_SHOW, &json!({"workflow": "backup"})).await.unwrap();
+    let after: WorkflowShowReply =
+        client.ask("proxy", proxy::WORKFLOW_SHOW, &json!({"workflow": "backup"})).await.unwrap();
     assert_eq!(after, before);
     let deployed = deploy(&client, &[&changed, SALES]).await.unwrap();
     let versions: Vec<(&str, u32)> = deployed.items.iter().map(|item| (item.name.as_str(), item.version)).collect();
@@ -143,10 +148,13 @@ async fn a_dry_run_shows_the_difference_and_changes_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_no_file_would_give_is_not_deployed() {
     let (_site, stage, proxy, client) = play(&[BACKUP]).await;
-    let good: WorkflowShowReply = client.ask("proxy", proxy::WORKFLOW_SHOW, &json!({"workflow": "backup"})).await.unwrap();
+    let good: WorkflowShowReply =
+        client.ask("proxy", proxy::WORKFLOW_SHOW, &json!({"workflow": "backup"})).await.unwrap();
     let mut forged = serde_json::to_value(&good.definition).unwrap();
-    forged["steps"][0]["instruction"]["job"]["action"]["command"]["arguments"] = json!(["./dump", "${ no such thing }"]);
-    let stored: Value = client.ask("proxy", proxy::DEFINITION_PUT, &json!({ "body": forged.to_string() })).await.unwrap();
+    forged["steps"][0]["instruction"]["job"]["action"]["command"]["arguments"] =
+        json!(["./dump", "${ no such thing }"]);
+    let stored: Value =
+        client.ask("proxy", proxy::DEFINITION_PUT, &json!({ "body": forged.to_string() })).await.unwrap();
     let items = json!({"items": [{"workflow": {"name": "backup", "hash": stored["hash"]}}]});
     let (code, error) = refusal(client.ask::<_, Value>("proxy", proxy::DEFINITION_DEPLOY, &items).await);
     assert_eq!((code, error.code.as_str()), (409, "definition_invalid"), "{}", error.message);
@@ -162,8 +170,15 @@ async fn a_body_that_no_file_would_give_is_not_deployed() {
 async fn several_orders_are_held_resumed_and_cancelled_at_once() {
     let (_site, stage, proxy, client) = play(&[BACKUP, NOTHING]).await;
     let orders = vec![json!({"workflow": "nothing", "held": true}); 3];
-    let AddOrdersReply::Many { orders } = add(&client, json!({ "orders": orders })).await.unwrap() else { panic!("not many") };
-    let request = |orders: &[ordo_domain::OrderId]| OrdersRequest { orders: orders.to_vec(), kill: false, position: None, asked: Default::default() };
+    let AddOrdersReply::Many { orders } = add(&client, json!({ "orders": orders })).await.unwrap() else {
+        panic!("not many")
+    };
+    let request = |orders: &[ordo_domain::OrderId]| OrdersRequest {
+        orders: orders.to_vec(),
+        kill: false,
+        position: None,
+        asked: Default::default(),
+    };
     let reply: OrdersReply = client.ask("proxy", proxy::ORDER_CANCEL, &request(&orders[..2])).await.unwrap();
     let states: Vec<&str> = reply.orders.iter().map(|line| line.state.as_str()).collect();
     assert_eq!(states, ["cancelled", "cancelled"]);
@@ -181,13 +196,19 @@ async fn nobody_but_services_writes_commands_and_agents_have_no_door() {
     let last = site.bus(&User::Controller).await.last_sequence(StreamKind::Commands).await.unwrap();
     let person = site.person("ops").await;
     let subject = site.nats.site().command("order", "add");
-    let forged = Outgoing::new(subject, Headers::new(), r#"{"id":"x","by":{"user":"root"},"at":"2026-11-22T00:00:00Z","command":{}}"#);
+    let forged = Outgoing::new(
+        subject,
+        Headers::new(),
+        r#"{"id":"x","by":{"user":"root"},"at":"2026-11-22T00:00:00Z","command":{}}"#,
+    );
     assert!(person.try_publish(&forged, Duration::from_secs(1)).await.is_err());
     let as_other = site.nats.site().request("root", "proxy", "order", "add");
     assert!(person.request(&as_other, r#"{"workflow":"backup"}"#, Duration::from_secs(1)).await.is_err());
     let agent = site.agent("etl").await;
     let asked = site.nats.site().request("agent-etl", "proxy", "order", "add");
-    let Err(RequestError::Refused(error)) = agent.request(&asked, r#"{"workflow":"backup"}"#, Duration::from_secs(5)).await else {
+    let Err(RequestError::Refused(error)) =
+        agent.request(&asked, r#"{"workflow":"backup"}"#, Duration::from_secs(5)).await
+    else {
         panic!("an agent was let in")
     };
     assert_eq!(error.code, 403);
@@ -201,14 +222,19 @@ async fn a_full_bus_is_said_and_nothing_is_pending() {
     let (site, stage, proxy, client) = play(&[BACKUP]).await;
     let stage = stage.stop().await;
     let bus = site.bus(&User::Proxy).await;
-    let ballast = Outgoing::new(site.nats.site().command("order", "add"), Headers::new(), vec![b' '; limit::COMMAND_BYTES]);
+    let ballast =
+        Outgoing::new(site.nats.site().command("order", "add"), Headers::new(), vec![b' '; limit::COMMAND_BYTES]);
     let filled = async { while bus.try_publish(&ballast, Duration::from_secs(2)).await.is_ok() {} };
     soon("a full stream", filled).await;
     let crumbs = Outgoing { payload: vec![b' '; 64].into(), ..ballast };
     soon("the last bytes", async { while bus.try_publish(&crumbs, Duration::from_secs(2)).await.is_ok() {} }).await;
     let (code, error) = refusal(add(&client, json!({"workflow": "backup", "asked": {"id": "full-1"}})).await);
     assert_eq!((code, error.code.as_str()), (503, "unavailable"));
-    assert!(error.message.contains("maximum bytes") && error.message.contains("Repeat with the same id"), "{}", error.message);
+    assert!(
+        error.message.contains("maximum bytes") && error.message.contains("Repeat with the same id"),
+        "{}",
+        error.message
+    );
     let _: Value = client.ask("proxy", proxy::STATUS, &Nothing {}).await.unwrap();
     assert!(stage.replica.site.orders.is_empty());
     drop(site as Site);

@@ -28,7 +28,10 @@ async fn hear_until(feed: &mut Listener, name: &str) -> Vec<(String, EventLine)>
 }
 
 async fn add(client: &ordo_cli::Client) -> String {
-    let reply: Value = client.ask_for("proxy", proxy::ORDER_ADD, &json!({"workflow": "nothing"}), Duration::from_secs(20)).await.unwrap();
+    let reply: Value = client
+        .ask_for("proxy", proxy::ORDER_ADD, &json!({"workflow": "nothing"}), Duration::from_secs(20))
+        .await
+        .unwrap();
     reply["order"].as_str().unwrap().to_owned()
 }
 
@@ -66,7 +69,8 @@ async fn watching_an_order_ends_with_its_exit_code() {
     let limit = WatchOptions { timeout: Some(Duration::from_millis(300)), quiet: true, ..WatchOptions::default() };
     let ended = soon("the timeout", watch_order(&client, &stays, &limit, &look)).await.unwrap();
     assert_eq!(ended.exit(), Exit::WaitTimedOut);
-    let held: Value = client.ask("proxy", proxy::ORDER_ADD, &json!({"workflow": "nothing", "held": true})).await.unwrap();
+    let held: Value =
+        client.ask("proxy", proxy::ORDER_ADD, &json!({"workflow": "nothing", "held": true})).await.unwrap();
     let held: ordo_domain::OrderId = held["order"].as_str().unwrap().parse().unwrap();
     let watching = tokio::spawn({
         let (client, held) = (client.clone(), held.clone());
@@ -75,7 +79,8 @@ async fn watching_an_order_ends_with_its_exit_code() {
     let _: Value = client.ask("proxy", proxy::ORDER_CANCEL, &json!({"orders": [held]})).await.unwrap();
     let ended = soon("the cancellation", watching).await.unwrap().unwrap();
     assert_eq!(ended.exit(), Exit::OrderCancelled);
-    let unknown = watch_order(&client, &"20260101-A1-x".parse().unwrap(), &WatchOptions::default(), &look).await.unwrap_err();
+    let unknown =
+        watch_order(&client, &"20260101-A1-x".parse().unwrap(), &WatchOptions::default(), &look).await.unwrap_err();
     assert_eq!(unknown.exit(), Exit::NotFound);
     stage.stop().await;
     proxy.stop().await;
@@ -95,7 +100,8 @@ async fn the_status_tells_who_is_there_and_who_was() {
     })
     .await;
     first.stop().await;
-    wait_until(SOON, "the first has stopped in order", async || activity("p1").await.as_deref() == Some("stopping")).await;
+    wait_until(SOON, "the first has stopped in order", async || activity("p1").await.as_deref() == Some("stopping"))
+        .await;
     let status: StatusReply = client.ask("proxy", proxy::STATUS, &Nothing {}).await.unwrap();
     assert_eq!((status.epoch, status.active_controller), (1, None), "no heartbeat of a controller was heard");
     assert!(status.journal.last >= 2 && status.journal.lag.contains_key("proxy"), "{:?}", status.journal);

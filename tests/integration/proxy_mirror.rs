@@ -3,7 +3,9 @@
 use crate::bus_site::{SOON, Site, soon};
 use crate::proxy_site::*;
 use ordo_contract::commit::Cause;
-use ordo_contract::request::{AwaitRequest, OrderListReply, OrderListRequest, OrderShowReply, StatusReply, WorkflowListReply, Nothing, proxy};
+use ordo_contract::request::{
+    AwaitRequest, Nothing, OrderListReply, OrderListRequest, OrderShowReply, StatusReply, WorkflowListReply, proxy,
+};
 use ordo_domain::{OrderId, command::By, order::event::OrdersForgotten};
 use ordo_runtime::{Clock, SystemClock};
 use ordo_testkit::wait_until;
@@ -131,8 +133,13 @@ async fn ten_thousand_orders_are_listed_page_by_page() {
     let mut sorted = added.clone();
     sorted.sort();
     assert_eq!(listed, sorted);
-    let find = |state: Option<&str>, tag: Option<&str>| OrderListRequest { state: state.map(str::to_owned), tag: tag.map(str::to_owned), ..Default::default() };
-    let needle: OrderListReply = client.ask("proxy", proxy::ORDER_LIST, &find(Some("held"), Some("needle"))).await.unwrap();
+    let find = |state: Option<&str>, tag: Option<&str>| OrderListRequest {
+        state: state.map(str::to_owned),
+        tag: tag.map(str::to_owned),
+        ..Default::default()
+    };
+    let needle: OrderListReply =
+        client.ask("proxy", proxy::ORDER_LIST, &find(Some("held"), Some("needle"))).await.unwrap();
     assert_eq!((needle.orders.len(), needle.more), (1, false));
     assert!(needle.orders[0].why.as_deref().unwrap_or_default().starts_with("held since"), "{:?}", needle.orders[0]);
     let none: OrderListReply = client.ask("proxy", proxy::ORDER_LIST, &find(Some("failed"), None)).await.unwrap();
@@ -156,7 +163,9 @@ async fn who_waits_for_an_order_is_woken_by_its_end_and_told_it_afterwards() {
     assert_eq!((now.line.state.as_str(), now.line.suspended), ("scheduled", true));
     let waiting = tokio::spawn({
         let (client, request) = (client.clone(), request(20_000, Some(now.sequence)));
-        async move { client.ask_for::<_, OrderShowReply>("proxy", proxy::ORDER_AWAIT, &request, Duration::from_secs(30)).await }
+        async move {
+            client.ask_for::<_, OrderShowReply>("proxy", proxy::ORDER_AWAIT, &request, Duration::from_secs(30)).await
+        }
     });
     let _: serde_json::Value = client.ask("proxy", proxy::ORDER_RESUME, &json!({"orders": [order]})).await.unwrap();
     let ended = soon("the answer", waiting).await.unwrap().unwrap();

@@ -51,7 +51,8 @@ impl Stage {
             commands,
             bus,
         };
-        let activated = ControllerActivated { epoch: 1, instance: "c1".parse().unwrap(), how: "test".into(), event_level: 1 };
+        let activated =
+            ControllerActivated { epoch: 1, instance: "c1".parse().unwrap(), how: "test".into(), event_level: 1 };
         stage.commit(Cause::Activation { instance: "c1".parse().unwrap() }, vec![activated.into()]).await;
         stage
     }
@@ -75,7 +76,14 @@ impl Stage {
 
     pub fn as_commit(&self, at: Instant, cause: Cause, events: Vec<Event>) -> Commit {
         let decisions = vec![Decision { cause, entity: "test".into(), events }];
-        Commit { v: COMMIT_VERSION, epoch: 1, at, build: "test".into(), prev_hash: self.replica.hash.clone(), decisions }
+        Commit {
+            v: COMMIT_VERSION,
+            epoch: 1,
+            at,
+            build: "test".into(),
+            prev_hash: self.replica.hash.clone(),
+            decisions,
+        }
     }
 
     /// Any bytes, right or wrong.
@@ -261,8 +269,11 @@ pub async fn play(workflows: &[&str]) -> (Site, Playing, Proxy, Client) {
 }
 
 pub async fn deploy(client: &Client, texts: &[&str]) -> Result<ordo_cli::Deployed, CliError> {
-    let texts: Vec<DeployText> =
-        texts.iter().enumerate().map(|(n, text)| DeployText { file: format!("{n}.yaml"), text: (*text).to_owned() }).collect();
+    let texts: Vec<DeployText> = texts
+        .iter()
+        .enumerate()
+        .map(|(n, text)| DeployText { file: format!("{n}.yaml"), text: (*text).to_owned() })
+        .collect();
     deploy_texts(client, &texts).await
 }
 

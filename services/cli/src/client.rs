@@ -1,10 +1,6 @@
 //! One question, one answer: requests to whoever serves a role, under the person's own name.
 
-use crate::{
-    arguments::Common,
-    error::CliError,
-    settings::Settings,
-};
+use crate::{arguments::Common, error::CliError, settings::Settings};
 use ordo_contract::{name::SiteNames, request::ErrorBody, request::status};
 use ordo_domain::Instant;
 use ordo_journal::{Bus, BusConfig, BusError, BusErrorKind, CallError, Listener, RequestError};
@@ -63,7 +59,12 @@ impl Client {
     }
 
     /// Asks whoever serves `role`; `endpoint` is `<noun>.<verb>` of `contract::request`.
-    pub async fn ask<Q: Serialize, A: DeserializeOwned>(&self, role: &str, endpoint: &str, question: &Q) -> Result<A, CliError> {
+    pub async fn ask<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        role: &str,
+        endpoint: &str,
+        question: &Q,
+    ) -> Result<A, CliError> {
         self.ask_for(role, endpoint, question, PROMPT).await
     }
 
@@ -76,10 +77,13 @@ impl Client {
     ) -> Result<A, CliError> {
         let (noun, verb) = endpoint.split_once('.').unwrap_or((endpoint, ""));
         let subject = self.names().request(&self.settings.user, role, noun, verb);
-        let body = serde_json::to_vec(question).map_err(|e| CliError::failed(format!("the request cannot be written: {e}")))?;
+        let body = serde_json::to_vec(question)
+            .map_err(|e| CliError::failed(format!("the request cannot be written: {e}")))?;
         let answer = self.bus.request(&subject, body, limit).await.map_err(|e| self.failed(role, endpoint, e))?;
         serde_json::from_slice(&answer).map_err(|e| {
-            CliError::failed(format!("the answer of {role} to {endpoint} is not understood ({e}); is this ordo older than the site?"))
+            CliError::failed(format!(
+                "the answer of {role} to {endpoint} is not understood ({e}); is this ordo older than the site?"
+            ))
         })
     }
 

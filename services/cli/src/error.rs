@@ -29,14 +29,29 @@ impl From<Exit> for ExitCode {
 #[derive(Debug)]
 pub enum CliError {
     /// Not a valid command line or file; what would be right is in the text.
-    Usage { message: String, help: Option<String> },
+    Usage {
+        message: String,
+        help: Option<String>,
+    },
     /// No bus, or nobody there who answers.
-    NotReachable { message: String, tried: String, help: String },
+    NotReachable {
+        message: String,
+        tried: String,
+        help: String,
+    },
     /// The other side said no.
-    Answer { code: u16, body: ErrorBody },
-    NotFound { message: String, help: Option<String> },
+    Answer {
+        code: u16,
+        body: ErrorBody,
+    },
+    NotFound {
+        message: String,
+        help: Option<String>,
+    },
     /// Anything else.
-    Failed { message: String },
+    Failed {
+        message: String,
+    },
     /// In the user's files.
     Problems(Vec<FileProblem>),
 }
@@ -96,7 +111,9 @@ impl CliError {
         };
         let mut error = serde_json::json!({ "code": code, "message": message });
         match self {
-            CliError::Answer { body, .. } if body.refusal.is_some() => error["refusal"] = serde_json::json!(body.refusal),
+            CliError::Answer { body, .. } if body.refusal.is_some() => {
+                error["refusal"] = serde_json::json!(body.refusal)
+            }
             CliError::Problems(problems) => {
                 let of = |p: &Problem| serde_json::json!({"file": p.file, "line": p.line, "column": p.column, "length": p.length, "message": p.message, "help": p.help});
                 error["problems"] = problems.iter().map(|p| of(&p.problem)).collect();
@@ -116,7 +133,9 @@ impl CliError {
             text
         };
         match self {
-            CliError::Usage { message, help } | CliError::NotFound { message, help } => helped(message, help.as_deref()),
+            CliError::Usage { message, help } | CliError::NotFound { message, help } => {
+                helped(message, help.as_deref())
+            }
             CliError::NotReachable { message, tried, help } => {
                 helped(&format!("not reachable: {message}\n  asked {tried}"), Some(help))
             }
@@ -137,7 +156,8 @@ impl CliError {
                     text.push_str(&problem.text(look));
                     text.push('\n');
                 }
-                let files: std::collections::BTreeSet<&str> = problems.iter().map(|p| p.problem.file.as_str()).collect();
+                let files: std::collections::BTreeSet<&str> =
+                    problems.iter().map(|p| p.problem.file.as_str()).collect();
                 let count = |n: usize, one: &str, many: &str| crate::show::text::counted(n as u64, one, many);
                 text.push_str(&format!(
                     "{error} {} in {}; nothing was deployed\n",
@@ -196,7 +216,11 @@ impl Pointing {
     fn new(of: &FileProblem) -> Self {
         let p = &of.problem;
         // Control characters in the file must not reach the terminal, nor move what follows them.
-        let clean: String = of.text.chars().map(|c| if c == '\n' || harmless(c.encode_utf8(&mut [0; 4])).chars().count() == 1 { c } else { ' ' }).collect();
+        let clean: String = of
+            .text
+            .chars()
+            .map(|c| if c == '\n' || harmless(c.encode_utf8(&mut [0; 4])).chars().count() == 1 { c } else { ' ' })
+            .collect();
         let (start, length) = span_of(&clean, p.line, p.column, p.length);
         Self {
             message: harmless(&p.message),
@@ -257,7 +281,8 @@ mod tests {
 
     #[test]
     fn each_answer_has_its_exit_code() {
-        let answer = |code| CliError::Answer { code, body: ErrorBody { code: "x".into(), message: "m".into(), refusal: None } };
+        let answer =
+            |code| CliError::Answer { code, body: ErrorBody { code: "x".into(), message: "m".into(), refusal: None } };
         assert_eq!(answer(404).exit(), Exit::NotFound);
         assert_eq!(answer(503).exit(), Exit::NotReachable);
         assert_eq!(answer(409).exit(), Exit::Failed);

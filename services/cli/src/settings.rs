@@ -132,7 +132,9 @@ mod tests {
 
     #[test]
     fn an_env_file_is_read_as_a_shell_would() {
-        let found = parse_env("# written by ordo up\nexport ORDO_SITE=default\nORDO_NATS_URL='nats://127.0.0.1:4333'\nX=\"a \\\"b\\\"\"\n");
+        let found = parse_env(
+            "# written by ordo up\nexport ORDO_SITE=default\nORDO_NATS_URL='nats://127.0.0.1:4333'\nX=\"a \\\"b\\\"\"\n",
+        );
         assert_eq!(found["ORDO_SITE"], "default");
         assert_eq!(found["ORDO_NATS_URL"], "nats://127.0.0.1:4333");
         assert_eq!(found["X"], "a \"b\"");

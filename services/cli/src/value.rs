@@ -7,9 +7,14 @@ use std::collections::BTreeMap;
 pub type Parameters = BTreeMap<VariableName, Parameter>;
 
 /// `day=2026-11-22` into the value that the parameter takes. Errors say what would be right.
-pub fn parse_assignment(workflow: &WorkflowName, parameters: &Parameters, text: &str) -> Result<(VariableName, Value), String> {
-    let (name, value) =
-        text.split_once('=').ok_or_else(|| format!("{text:?} is no NAME=VALUE: write -p {text}=… (nothing after = is an empty text)"))?;
+pub fn parse_assignment(
+    workflow: &WorkflowName,
+    parameters: &Parameters,
+    text: &str,
+) -> Result<(VariableName, Value), String> {
+    let (name, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("{text:?} is no NAME=VALUE: write -p {text}=… (nothing after = is an empty text)"))?;
     let Some((key, parameter)) = parameters.get_key_value(name.trim()) else {
         return Err(unknown(workflow, parameters, name.trim()));
     };
@@ -24,7 +29,9 @@ fn unknown(workflow: &WorkflowName, parameters: &Parameters, name: &str) -> Stri
     let known = || parameters.keys().map(VariableName::as_str);
     match nearest(name, known()) {
         Some(near) => format!("workflow {workflow} has no parameter {name:?}; did you mean {near}?"),
-        None => format!("workflow {workflow} has no parameter {name:?}; it has {}", known().collect::<Vec<_>>().join(", ")),
+        None => {
+            format!("workflow {workflow} has no parameter {name:?}; it has {}", known().collect::<Vec<_>>().join(", "))
+        }
     }
 }
 
@@ -50,7 +57,9 @@ fn parse_kind(kind: Kind, text: &str) -> Result<Value, String> {
         },
         Kind::Map => match serde_json::from_str(text) {
             Ok(value @ Value::Map(_)) => Ok(value),
-            Ok(other) => Err(format!("must be a map, not a {}; write it as JSON: {{\"key\": \"value\"}}", other.kind())),
+            Ok(other) => {
+                Err(format!("must be a map, not a {}; write it as JSON: {{\"key\": \"value\"}}", other.kind()))
+            }
             Err(error) => Err(format!("{text:?} is no JSON map ({error}); write {{\"key\": \"value\"}}")),
         },
         Kind::List => parse_list(None, text),

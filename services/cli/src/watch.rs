@@ -52,7 +52,12 @@ impl Ended {
 }
 
 /// Adds an order and watches it to its end. The feed is opened first, so that no step is missed.
-pub async fn add_and_watch(client: &Client, order: NewOrder, options: &WatchOptions, look: &Look) -> Result<Ended, CliError> {
+pub async fn add_and_watch(
+    client: &Client,
+    order: NewOrder,
+    options: &WatchOptions,
+    look: &Look,
+) -> Result<Ended, CliError> {
     let feed = Feed::open(client, options).await;
     let asked = crate::command::order::asked(None, None)?;
     let added = crate::command::order::add_all(client, vec![order], &asked, look).await?;
@@ -66,7 +71,12 @@ pub async fn add_and_watch(client: &Client, order: NewOrder, options: &WatchOpti
 }
 
 /// Watches an order that is there.
-pub async fn watch_order(client: &Client, order: &OrderId, options: &WatchOptions, look: &Look) -> Result<Ended, CliError> {
+pub async fn watch_order(
+    client: &Client,
+    order: &OrderId,
+    options: &WatchOptions,
+    look: &Look,
+) -> Result<Ended, CliError> {
     let feed = Feed::open(client, options).await;
     watch_with(client, order, options, look, feed).await
 }
@@ -123,7 +133,13 @@ pub(crate) async fn watch_with(
         let wait = left.unwrap_or(Duration::MAX).min(Duration::from_secs(10));
         let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(10_000).max(1);
         let request = AwaitRequest { order: order.clone(), wait_ms, after };
-        let asked = client.ask_patiently::<_, OrderShowReply>("proxy", proxy::ORDER_AWAIT, &request, wait + Duration::from_secs(10), deadline);
+        let asked = client.ask_patiently::<_, OrderShowReply>(
+            "proxy",
+            proxy::ORDER_AWAIT,
+            &request,
+            wait + Duration::from_secs(10),
+            deadline,
+        );
         tokio::pin!(asked);
         let reply = loop {
             tokio::select! {
@@ -172,7 +188,11 @@ const HISTORY: Duration = Duration::from_secs(5);
 /// For the history to have everything that was printed.
 const LAST_LOGS: Duration = Duration::from_secs(10);
 
-async fn from_history(client: &Client, order: &OrderId, deadline: Option<tokio::time::Instant>) -> Result<HistoryOrder, CliError> {
+async fn from_history(
+    client: &Client,
+    order: &OrderId,
+    deadline: Option<tokio::time::Instant>,
+) -> Result<HistoryOrder, CliError> {
     let request = OrderRequest { order: order.clone() };
     let soon = tokio::time::Instant::now() + HISTORY;
     let until = deadline.map_or(soon, |deadline| deadline.min(soon));
@@ -288,29 +308,52 @@ impl<'a> Screen<'a> {
                 let place = self.place(&e.order, e.position.as_str());
                 let (word, how) = match (&e.outcome, &e.facts.end) {
                     (Some(Outcome::Succeeded), _) => ("succeeded", String::new()),
-                    (Some(Outcome::Warning { return_code }), _) => ("warning", format!("warning, exit code {return_code}")),
+                    (Some(Outcome::Warning { return_code }), _) => {
+                        ("warning", format!("warning, exit code {return_code}"))
+                    }
                     (Some(Outcome::Failed { failure }), _) => ("failed", harmless(&failure.to_string())),
-                    (None, RunEnd::Lost { reason }) => ("lost", format!("run lost, will start again: {}", harmless(reason))),
+                    (None, RunEnd::Lost { reason }) => {
+                        ("lost", format!("run lost, will start again: {}", harmless(reason)))
+                    }
                     (None, _) => ("killed", "ended, will start again when resumed".to_owned()),
                 };
                 let parts: Vec<String> = [how, took].into_iter().filter(|part| !part.is_empty()).collect();
                 vec![(word, format!("{place}  {}", parts.join(", ")))]
             }
-            Event::OrderQueued(e) => vec![("queued", format!("{}  waits for its turn", self.place(&e.order, e.position.as_str())))],
+            Event::OrderQueued(e) => {
+                vec![("queued", format!("{}  waits for its turn", self.place(&e.order, e.position.as_str())))]
+            }
             Event::OrderForked(e) => {
                 let names: Vec<&str> = e.children.iter().map(|child| child.branch.as_str()).collect();
                 vec![("forked", format!("{}  {}", self.place(&e.order, e.position.as_str()), names.join(", ")))]
             }
             Event::OrderRetrying(e) => vec![(
                 "retrying",
-                format!("{}  attempt {} at {}", self.place(&e.order, e.failed_at.as_str()), e.attempt, time::clock(e.until, self.look.zone)),
+                format!(
+                    "{}  attempt {} at {}",
+                    self.place(&e.order, e.failed_at.as_str()),
+                    e.attempt,
+                    time::clock(e.until, self.look.zone)
+                ),
             )],
-            Event::OrderCaught(e) => vec![("warning", format!("{}  caught, goes on at {}", self.place(&e.order, e.failed_at.as_str()), harmless(e.to.as_str())))],
+            Event::OrderCaught(e) => vec![(
+                "warning",
+                format!(
+                    "{}  caught, goes on at {}",
+                    self.place(&e.order, e.failed_at.as_str()),
+                    harmless(e.to.as_str())
+                ),
+            )],
             Event::OrderSuspended(e) => vec![("suspended", format!("{}suspended", prefix(&self.branch(&e.order))))],
             Event::OrderResumed(e) => vec![("running", format!("{}resumed", prefix(&self.branch(&e.order))))],
-            Event::OrderCancelRequested(e) => vec![("cancelled", format!("{}is being cancelled", prefix(&self.branch(&e.order))))],
+            Event::OrderCancelRequested(e) => {
+                vec![("cancelled", format!("{}is being cancelled", prefix(&self.branch(&e.order))))]
+            }
             Event::OrderFailed(e) if !self.branch(&e.order).is_empty() => {
-                vec![("failed", format!("{}  branch failed: {}", self.branch(&e.order), harmless(&e.failure.to_string())))]
+                vec![(
+                    "failed",
+                    format!("{}  branch failed: {}", self.branch(&e.order), harmless(&e.failure.to_string())),
+                )]
             }
             _ => Vec::new(),
         }
@@ -338,8 +381,12 @@ impl<'a> Screen<'a> {
         }
         self.tick += 1;
         let now = chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::now());
-        let what: Vec<String> = self.running.values().map(|(_, place, since)| format!("{place} {}", time::age(*since, now))).collect();
-        let text = text::shorten(&format!("  {} {}", WHEEL[self.tick % WHEEL.len()], what.join("   ")), self.look.width.saturating_sub(1));
+        let what: Vec<String> =
+            self.running.values().map(|(_, place, since)| format!("{place} {}", time::age(*since, now))).collect();
+        let text = text::shorten(
+            &format!("  {} {}", WHEEL[self.tick % WHEEL.len()], what.join("   ")),
+            self.look.width.saturating_sub(1),
+        );
         write_out(format!("\r\x1b[2K{}", self.look.paint(Tone::Busy, &text)).as_bytes());
         self.moving = true;
     }
@@ -385,7 +432,13 @@ impl<'a> Screen<'a> {
         self.ending(&past.state, past.text.clone(), took, serde_json::to_value(past).unwrap_or_default())
     }
 
-    fn ending(&mut self, state: &str, text: Option<String>, took: Option<chrono::TimeDelta>, json: serde_json::Value) -> Ended {
+    fn ending(
+        &mut self,
+        state: &str,
+        text: Option<String>,
+        took: Option<chrono::TimeDelta>,
+        json: serde_json::Value,
+    ) -> Ended {
         if self.look.json && !self.quiet {
             line(&json.to_string());
         }
@@ -400,7 +453,9 @@ impl<'a> Screen<'a> {
         let text_line = format!("{words}   {}", self.look.dim(order.as_str()));
         self.say(&text_line);
         if state == "failed" {
-            let hint = self.look.dim(&format!("  what it printed: ordo logs {order}    try its step again: ordo order resume {order}"));
+            let hint = self
+                .look
+                .dim(&format!("  what it printed: ordo logs {order}    try its step again: ordo order resume {order}"));
             self.say(&hint);
         }
         Ended { order, state: state.to_owned(), text, timed_out: false, took }
@@ -417,7 +472,8 @@ fn took(started: Option<Instant>, ended: Instant) -> String {
 
 /// The last event of this order's life, or of its life so far.
 fn ends(event: &Event, order: &OrderId) -> bool {
-    matches!(event, Event::OrderFinished(_) | Event::OrderCancelled(_) | Event::OrderFailed(_)) && event.order() == Some(order)
+    matches!(event, Event::OrderFinished(_) | Event::OrderCancelled(_) | Event::OrderFailed(_))
+        && event.order() == Some(order)
 }
 
 /// A failure in words, made harmless.

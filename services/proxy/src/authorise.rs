@@ -11,7 +11,9 @@ use ordo_domain::UserName;
 pub fn authorise(user: &str, _noun: &str, _verb: &str) -> Result<UserName, Problem> {
     let name = UserName::new(user).map_err(|e| Problem::forbidden(format!("{e}; ask under your own name")))?;
     match User::is_reserved(user) && !is_trusted(user) {
-        true => Err(Problem::forbidden(format!("{user} is no person: the proxy answers people, and services that plan for them"))),
+        true => Err(Problem::forbidden(format!(
+            "{user} is no person: the proxy answers people, and services that plan for them"
+        ))),
         false => Ok(name),
     }
 }

@@ -9,9 +9,7 @@ use crate::order_query;
 use crate::precheck;
 use crate::serve::{Proxy, parse};
 use ordo_contract::command::{CommandMessage, noun_verb};
-use ordo_contract::request::{
-    AddAgentRequest, AddMany, AddOrdersReply, Asked, OrdersReply, OrdersRequest,
-};
+use ordo_contract::request::{AddAgentRequest, AddMany, AddOrdersReply, Asked, OrdersReply, OrdersRequest};
 use ordo_domain::{
     Command, CommandId, OrderId, Position, UserName,
     agent::AddAgent,
@@ -87,7 +85,11 @@ impl Proxy {
             match self.bus.try_publish(&outgoing, PUBLISH).await {
                 Ok(_) => return Ok(()),
                 Err(error) if error.kind() == BusErrorKind::TooLarge => {
-                    return Err(Problem::too_large("the command", outgoing.payload.len(), ordo_domain::limit::COMMAND_BYTES));
+                    return Err(Problem::too_large(
+                        "the command",
+                        outgoing.payload.len(),
+                        ordo_domain::limit::COMMAND_BYTES,
+                    ));
                 }
                 // Stored twice is harmless: the second one has the outcome of the first.
                 Err(_) if attempt < ATTEMPTS => attempt += 1,
@@ -117,7 +119,8 @@ impl Proxy {
     }
 
     fn state_of(&self, order: &OrderId) -> String {
-        let live = self.mirror.read(|replica| replica.site.orders.get(order).map(|order| order.state.word().to_owned()));
+        let live =
+            self.mirror.read(|replica| replica.site.orders.get(order).map(|order| order.state.word().to_owned()));
         live.or_else(|| self.mirror.ended(order).map(|line| line.state)).unwrap_or_else(|| "ended".to_owned())
     }
 
@@ -177,9 +180,13 @@ pub fn another(found: &Accepted) -> Problem {
 fn parse_add(body: &[u8]) -> Result<(Vec<NewOrder>, Asked, bool), Problem> {
     let value: serde_json::Value = parse(body)?;
     let serde_json::Value::Object(mut object) = value else {
-        return Err(Problem::malformed("expected is {\"workflow\": \"NAME\"} or {\"orders\": [{\"workflow\": \"NAME\"}]}"));
+        return Err(Problem::malformed(
+            "expected is {\"workflow\": \"NAME\"} or {\"orders\": [{\"workflow\": \"NAME\"}]}",
+        ));
     };
-    let wrong = |e: serde_json::Error| Problem::malformed(format!("{e}; expected is {{\"workflow\": \"NAME\", \"arguments\": {{}}, …}}"));
+    let wrong = |e: serde_json::Error| {
+        Problem::malformed(format!("{e}; expected is {{\"workflow\": \"NAME\", \"arguments\": {{}}, …}}"))
+    };
     if object.contains_key("orders") {
         let many: AddMany = serde_json::from_value(object.into()).map_err(wrong)?;
         if many.orders.is_empty() {

@@ -7,13 +7,14 @@ use crate::precheck;
 use crate::serve::{Proxy, parse};
 use ordo_contract::command::CommandMessage;
 use ordo_contract::request::{
-    DeployChange, DeployReply, DeployRequest, DeployedItem, KnownReply, PutReply, PutRequest, WorkflowLine, WorkflowListReply,
-    WorkflowShowReply, WorkflowShowRequest,
+    DeployChange, DeployReply, DeployRequest, DeployedItem, KnownReply, PutReply, PutRequest, WorkflowLine,
+    WorkflowListReply, WorkflowShowReply, WorkflowShowRequest,
 };
 use ordo_domain::{
     Command, CommandId, ContentHash, Refusal, UserName,
     command::{Accepted, By, Deploy, DeployItem},
-    definition::{self, KnownWorkflow}, limit,
+    definition::{self, KnownWorkflow},
+    limit,
 };
 use ordo_runtime::{Clock, SystemClock};
 use std::collections::BTreeMap;
@@ -26,8 +27,11 @@ impl Proxy {
         }
         // A body is JSON of a definition; what is no JSON object is a script, and those have their own limit.
         let is_definition = serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(&request.body).is_ok();
-        let (what, limit) =
-            if is_definition { ("the definition", limit::DEFINITION_BYTES) } else { ("the script", limit::SCRIPT_BYTES) };
+        let (what, limit) = if is_definition {
+            ("the definition", limit::DEFINITION_BYTES)
+        } else {
+            ("the script", limit::SCRIPT_BYTES)
+        };
         if request.body.len() > limit {
             return Err(Problem::too_large(what, request.body.len(), limit));
         }
@@ -98,7 +102,13 @@ impl Proxy {
             DeployItem::Workflow { name, .. } => replica.site.workflows.get(name).map(|w| (w.version, w.hash.clone())),
             DeployItem::Lock { name, .. } => replica.site.locks.get(name).map(|l| (l.version, l.hash.clone())),
         });
-        let of = |change, version, differences| DeployedItem { kind: kind.to_owned(), name: name.clone(), change, version, differences };
+        let of = |change, version, differences| DeployedItem {
+            kind: kind.to_owned(),
+            name: name.clone(),
+            change,
+            version,
+            differences,
+        };
         match present {
             None => Ok(of(DeployChange::New, 1, Vec::new())),
             Some((version, hash)) if hash == *item.hash() => Ok(of(DeployChange::Unchanged, version, Vec::new())),
@@ -116,7 +126,8 @@ impl Proxy {
                 Ok(changes.iter().map(ToString::to_string).collect())
             }
             DeployItem::Lock { name, hash } => {
-                let before = self.mirror.read(|replica| replica.site.locks.get(name).map(|lock| lock.definition.clone()));
+                let before =
+                    self.mirror.read(|replica| replica.site.locks.get(name).map(|lock| lock.definition.clone()));
                 let after = self.bodies.fetch_lock(&self.bus, hash).await?;
                 let (Some(before), Some(after)) = (before, after) else { return Ok(Vec::new()) };
                 let mut differences = Vec::new();
@@ -167,7 +178,8 @@ impl Proxy {
             Some(found) => found,
             None => {
                 self.mirror.catch_up(&self.bus, CATCH_UP).await?;
-                find().ok_or_else(|| Problem::refused(&Refusal::WorkflowUnknown { workflow: request.workflow.clone() }))?
+                find()
+                    .ok_or_else(|| Problem::refused(&Refusal::WorkflowUnknown { workflow: request.workflow.clone() }))?
             }
         };
         let version = request.version.unwrap_or(deployed.version);
@@ -178,7 +190,10 @@ impl Proxy {
             return Err(Problem::not_found("version_unknown", message));
         };
         let Some(body) = self.bodies.fetch_workflow(&self.bus, hash).await? else {
-            let message = format!("the body of {} version {version} ({hash}) is missing in the definition store; deploy it again", request.workflow);
+            let message = format!(
+                "the body of {} version {version} ({hash}) is missing in the definition store; deploy it again",
+                request.workflow
+            );
             return Err(Problem::internal(message));
         };
         Ok(WorkflowShowReply {

@@ -117,9 +117,9 @@ struct Feed {
 impl Feed {
     /// The runs of before.
     fn learn(&mut self, proxy: &Proxy) {
-        self.orders = proxy.mirror.read(|replica| {
-            replica.site.runs.iter().map(|(run, known)| (run.clone(), known.order.clone())).collect()
-        });
+        self.orders = proxy
+            .mirror
+            .read(|replica| replica.site.runs.iter().map(|(run, known)| (run.clone(), known.order.clone())).collect());
     }
 
     fn lines(&mut self, message: &Message) -> Vec<(String, Vec<u8>)> {
@@ -157,7 +157,9 @@ impl Feed {
         }
         match event {
             Event::RunClaimed(_) | Event::RunKillRequested(_) => match event.run() {
-                Some(run) => self.orders.get(run).map_or_else(|| ("run", run.to_string()), |order| ("order", order.to_string())),
+                Some(run) => {
+                    self.orders.get(run).map_or_else(|| ("run", run.to_string()), |order| ("order", order.to_string()))
+                }
                 None => ("run", "unknown".to_owned()),
             },
             Event::OrdersForgotten(_) => ("site", "retention".to_owned()),
@@ -172,8 +174,12 @@ impl Feed {
             Event::ControllerHandedOver(e) => ("controller", e.from.to_string()),
             Event::RoleHeld(e) => ("controller", e.instance.to_string()),
             Event::CommandAccepted(e) => ("command", e.command.to_string()),
-            Event::CommandRefused(e) => ("command", e.command.as_ref().map_or_else(|| "unknown".to_owned(), ToString::to_string)),
-            Event::CommandFailed(e) => ("command", e.command.as_ref().map_or_else(|| "unknown".to_owned(), ToString::to_string)),
+            Event::CommandRefused(e) => {
+                ("command", e.command.as_ref().map_or_else(|| "unknown".to_owned(), ToString::to_string))
+            }
+            Event::CommandFailed(e) => {
+                ("command", e.command.as_ref().map_or_else(|| "unknown".to_owned(), ToString::to_string))
+            }
             _ => ("site", "other".to_owned()),
         }
     }

@@ -41,6 +41,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use tokio_util::sync::CancellationToken;
 
+/// For the endpoints to take back their subscriptions.
+const UNSUBSCRIBE: std::time::Duration = std::time::Duration::from_millis(50);
+
 /// Its role, and its user on the bus.
 pub const ROLE: &str = "proxy";
 
@@ -90,7 +93,7 @@ async fn serve_until(
 ) -> Result<(), ProxyError> {
     let proxy = Arc::new(serve::Proxy::new(bus.clone(), shutdown.clone()));
     // Before the lease, which the others judge by whether this instance answers.
-    let _service = serve::register(&proxy, instance, &node).await?;
+    let service = serve::register(&proxy, instance, &node).await?;
     let publishes = Arc::new(AtomicBool::new(false));
     let tasks = [
         tokio::spawn(instances::follow(proxy.clone(), shutdown.clone())),
@@ -99,6 +102,11 @@ async fn serve_until(
         tokio::spawn(show_health(proxy.clone(), health.clone(), publishes, shutdown.clone())),
     ];
     let outcome = proxy.mirror.run(bus, &shutdown).await;
+    // First of all no more questions: the server must know it before this connection goes, else what it still sends
+    // here is lost, and its sender waits in vain.
+    drop(service);
+    tokio::time::sleep(UNSUBSCRIBE).await;
+    let _ = tokio::time::timeout(UNSUBSCRIBE * 20, bus.round_trip()).await;
     shutdown.cancel();
     for task in tasks {
         let _ = task.await;
@@ -107,7 +115,12 @@ async fn serve_until(
 }
 
 /// The status file follows the mirror: ready means that answers are given.
-async fn show_health(proxy: Arc<serve::Proxy>, health: Health, publishes: Arc<AtomicBool>, shutdown: CancellationToken) {
+async fn show_health(
+    proxy: Arc<serve::Proxy>,
+    health: Health,
+    publishes: Arc<AtomicBool>,
+    shutdown: CancellationToken,
+) {
     let mut ticks = tokio::time::interval(std::time::Duration::from_millis(500));
     let mut changes = proxy.mirror.readiness_changes();
     loop {
@@ -130,12 +143,7 @@ async fn show_health(proxy: Arc<serve::Proxy>, health: Health, publishes: Arc<At
 }
 
 /// The heartbeat: this instance's key in the instance bucket.
-async fn tell_of_itself(
-    proxy: Arc<serve::Proxy>,
-    instance: String,
-    node: NodeName,
-    shutdown: CancellationToken,
-) {
+async fn tell_of_itself(proxy: Arc<serve::Proxy>, instance: String, node: NodeName, shutdown: CancellationToken) {
     let started_at = SystemClock.now();
     let beat = |activity: Activity, rtt: Option<std::time::Duration>, error: Option<String>| {
         let link = Link {

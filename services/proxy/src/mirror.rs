@@ -134,10 +134,10 @@ impl Mirror {
     /// Newest good snapshot of this journal, and a reader behind it.
     async fn load(&self, bus: &Bus) -> Result<Follow, Stop> {
         let info = bus.stream_info(&bus.names().stream(StreamKind::Journal)).await.map_err(passing)?;
-        let replica = self.newest_snapshot(bus, &info.incarnation, info.last_sequence).await.unwrap_or_else(|| Replica {
-            incarnation: info.incarnation.clone(),
-            ..Replica::default()
-        });
+        let replica = self
+            .newest_snapshot(bus, &info.incarnation, info.last_sequence)
+            .await
+            .unwrap_or_else(|| Replica { incarnation: info.incarnation.clone(), ..Replica::default() });
         let from = if replica.sequence == 0 { info.first_sequence.max(1) } else { replica.sequence + 1 };
         tracing::info!(stream_seq = from, last = info.last_sequence, "mirror reads the journal");
         let follow = bus.follow(FollowFrom::journal(bus, from)).await.map_err(stop_of)?;
@@ -164,7 +164,12 @@ impl Mirror {
         match serde_json::from_slice::<Replica>(&state) {
             Ok(replica) if replica.sequence == head.sequence && replica.sequence <= last => Some(replica),
             Ok(replica) => {
-                tracing::warn!(stream_seq = head.sequence, found = replica.sequence, last, "snapshot is of another place, not used");
+                tracing::warn!(
+                    stream_seq = head.sequence,
+                    found = replica.sequence,
+                    last,
+                    "snapshot is of another place, not used"
+                );
                 None
             }
             Err(error) => {
@@ -195,7 +200,9 @@ impl Mirror {
                 replica.sequence = message.sequence - 1;
             }
             let commit = replica.take(message.sequence, message.payload()).map_err(|error| match error {
-                ReplicaError::Unreadable { .. } | ReplicaError::Version { .. } => Stop::Fatal(ProxyError::Journal(error)),
+                ReplicaError::Unreadable { .. } | ReplicaError::Version { .. } => {
+                    Stop::Fatal(ProxyError::Journal(error))
+                }
                 error => Stop::Reload(chain(&error)),
             })?;
             for event in commit.decisions.iter().flat_map(|decision| &decision.events) {

@@ -201,8 +201,13 @@ const STATES: [&str; 10] =
 impl<'a> Filter<'a> {
     fn new(request: &'a OrderListRequest) -> Result<Self, Problem> {
         match request.state.as_deref() {
-            Some(state) if !STATES.contains(&state) && !matches!(state, "suspended" | "held" | "waiting" | "active") => {
-                let message = format!("{state:?} is no state; there are {}, suspended, held, waiting and active", STATES.join(", "));
+            Some(state)
+                if !STATES.contains(&state) && !matches!(state, "suspended" | "held" | "waiting" | "active") =>
+            {
+                let message = format!(
+                    "{state:?} is no state; there are {}, suspended, held, waiting and active",
+                    STATES.join(", ")
+                );
                 Err(Problem::malformed(message))
             }
             _ => Ok(Self { request }),

@@ -7,7 +7,8 @@ use crate::serve::Proxy;
 use ordo_contract::command::CommandMessage;
 use ordo_contract::replica::Replica;
 use ordo_domain::{
-    Command, ContentHash, Ctx, Ids, Refusal, RunId, WorkflowName, command::DeployItem, ctx::LoadedWorkflow, definition, limit,
+    Command, ContentHash, Ctx, Ids, Refusal, RunId, WorkflowName, command::DeployItem, ctx::LoadedWorkflow, definition,
+    limit,
 };
 use ordo_runtime::{Clock, SystemClock};
 
@@ -34,7 +35,8 @@ pub fn check_sizes(message: &CommandMessage) -> Result<Vec<u8>, Problem> {
         let limit = limit::ORDERS_PER_COMMAND as u64;
         return Err(Problem::refused(&Refusal::TooMany { what: "orders in one command".to_owned(), count, limit }));
     }
-    let body = serde_json::to_vec(message).map_err(|e| Problem::internal(format!("the command cannot be written: {e}")))?;
+    let body =
+        serde_json::to_vec(message).map_err(|e| Problem::internal(format!("the command cannot be written: {e}")))?;
     if body.len() > limit::COMMAND_BYTES {
         return Err(Problem::too_large("the command", body.len(), limit::COMMAND_BYTES));
     }
@@ -106,17 +108,25 @@ impl Proxy {
 impl Proxy {
     /// Anybody may put a body: one that no file would give is not deployed.
     fn verify(&self, name: &WorkflowName, hash: &ContentHash, body: &LoadedWorkflow) -> Result<(), Problem> {
-        let deployed = |replica: &Replica| replica.site.workflows.get(name).is_some_and(|w| w.versions.values().any(|v| v == hash));
+        let deployed = |replica: &Replica| {
+            replica.site.workflows.get(name).is_some_and(|w| w.versions.values().any(|v| v == hash))
+        };
         if self.mirror.read(deployed) {
             return Ok(());
         }
         if body.workflow.name != *name {
             let reason = format!("the body stored under {hash} is of workflow {}", body.workflow.name);
-            return Err(Problem::refused(&Refusal::DefinitionInvalid { definition: format!("workflow {name}"), reason }));
+            return Err(Problem::refused(&Refusal::DefinitionInvalid {
+                definition: format!("workflow {name}"),
+                reason,
+            }));
         }
         definition::verify(&body.workflow).map_err(|problems| {
             let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            Problem::refused(&Refusal::DefinitionInvalid { definition: format!("workflow {name}"), reason: lines.join("; ") })
+            Problem::refused(&Refusal::DefinitionInvalid {
+                definition: format!("workflow {name}"),
+                reason: lines.join("; "),
+            })
         })
     }
 }

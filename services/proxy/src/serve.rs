@@ -75,7 +75,13 @@ pub async fn register(of: &Arc<Proxy>, instance: &str, node: &NodeName) -> Resul
                 answer = proxy.answer(&call) => answer,
             };
             answer.map_err(|problem| {
-                tracing::debug!(user = call.user, noun = call.noun, verb = call.verb, code = problem.body.code, "answered with an error");
+                tracing::debug!(
+                    user = call.user,
+                    noun = call.noun,
+                    verb = call.verb,
+                    code = problem.body.code,
+                    "answered with an error"
+                );
                 CallError::from(problem)
             })
         })
@@ -87,12 +93,18 @@ pub async fn register(of: &Arc<Proxy>, instance: &str, node: &NodeName) -> Resul
 pub fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
     let body = if body.trim_ascii().is_empty() { b"{}" } else { body };
     serde_json::from_slice(body).map_err(|e| {
-        Problem::malformed(if e.is_data() { format!("the request does not fit: {e}") } else { format!("the request is no JSON: {e}") })
+        Problem::malformed(if e.is_data() {
+            format!("the request does not fit: {e}")
+        } else {
+            format!("the request is no JSON: {e}")
+        })
     })
 }
 
 fn json(value: &impl Serialize) -> Result<Bytes, Problem> {
-    serde_json::to_vec(value).map(Bytes::from).map_err(|e| Problem::internal(format!("the answer cannot be written: {e}")))
+    serde_json::to_vec(value)
+        .map(Bytes::from)
+        .map_err(|e| Problem::internal(format!("the answer cannot be written: {e}")))
 }
 
 impl Proxy {
@@ -101,7 +113,9 @@ impl Proxy {
         if call.body.len() > REQUEST_BYTES {
             return Err(Problem::too_large("the request", call.body.len(), REQUEST_BYTES));
         }
-        self.mirror.readiness().map_err(|why| Problem::unavailable(format!("this proxy {why}; ask again in a moment")))?;
+        self.mirror
+            .readiness()
+            .map_err(|why| Problem::unavailable(format!("this proxy {why}; ask again in a moment")))?;
         let body = &call.body[..];
         match format!("{}.{}", call.noun, call.verb).as_str() {
             proxy::ORDER_ADD => json(&self.order_add(&user, body).await?),

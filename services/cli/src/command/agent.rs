@@ -21,12 +21,20 @@ pub async fn list(client: &Client, look: &Look) -> Result<Exit, CliError> {
 /// the binary writes them first, so that nothing is admitted that could not come. Says what is still to come where no
 /// controller is active.
 pub async fn add(client: &Client, arguments: &AddAgentArguments) -> Result<Option<String>, CliError> {
-    let request = AddAgentRequest { agent: id(&arguments.name)?, title: arguments.title.clone(), asked: asked_of(&arguments.asked)? };
+    let request = AddAgentRequest {
+        agent: id(&arguments.name)?,
+        title: arguments.title.clone(),
+        asked: asked_of(&arguments.asked)?,
+    };
     let reply: serde_json::Value = client.ask_for("proxy", proxy::AGENT_ADD, &request, Duration::from_secs(20)).await?;
     Ok(reply.get("pending").and_then(serde_json::Value::as_str).map(str::to_owned))
 }
 
-pub(super) async fn add_and_show(client: &Client, arguments: &AddAgentArguments, look: &Look) -> Result<Exit, CliError> {
+pub(super) async fn add_and_show(
+    client: &Client,
+    arguments: &AddAgentArguments,
+    look: &Look,
+) -> Result<Exit, CliError> {
     let pending = add(client, arguments).await?;
     show::print(look, &serde_json::json!({ "agent": arguments.name, "pending": pending }), || match &pending {
         Some(pending) => format!("{}\n", harmless(pending)),
@@ -59,7 +67,19 @@ pub fn list_view(agents: &[AgentLine], now: Instant, look: &Look) -> String {
         if agent.instances.is_empty() {
             let none = String::new;
             let state = look.state("unknown");
-            table.row([agent.agent.to_string(), "none yet".into(), state, none(), number(agent.running), none(), number(agent.waiting), none(), none(), none(), title]);
+            table.row([
+                agent.agent.to_string(),
+                "none yet".into(),
+                state,
+                none(),
+                number(agent.running),
+                none(),
+                number(agent.waiting),
+                none(),
+                none(),
+                none(),
+                title,
+            ]);
             continue;
         }
         for (n, instance) in agent.instances.iter().enumerate() {

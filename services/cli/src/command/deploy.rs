@@ -37,7 +37,12 @@ pub struct Deployed {
     pub pending: Option<String>,
 }
 
-pub async fn run(client: &Client, arguments: &DeployArguments, files: Vec<DeployText>, look: &Look) -> Result<Exit, CliError> {
+pub async fn run(
+    client: &Client,
+    arguments: &DeployArguments,
+    files: Vec<DeployText>,
+    look: &Look,
+) -> Result<Exit, CliError> {
     let asked = super::order::asked_of(&arguments.asked)?;
     let reply = deploy(client, &files, arguments.dry_run, asked).await?;
     show::print(look, &reply, || view(&reply, arguments.dry_run, look));
@@ -62,7 +67,9 @@ async fn deploy(client: &Client, files: &[DeployText], dry_run: bool, asked: Ask
     }
     store(client, &items).await?;
     let items = items.into_iter().map(|item| item_of(&item)).collect();
-    client.ask_for("proxy", proxy::DEFINITION_DEPLOY, &DeployRequest { items, dry_run, asked }, Duration::from_secs(30)).await
+    client
+        .ask_for("proxy", proxy::DEFINITION_DEPLOY, &DeployRequest { items, dry_run, asked }, Duration::from_secs(30))
+        .await
 }
 
 /// Every file by itself; all problems of all files at once.
@@ -78,13 +85,16 @@ pub fn check(files: &[DeployText]) -> Result<Vec<Item>, CliError> {
         return Err(CliError::Problems(with_texts(problems, files)));
     }
     if items.is_empty() {
-        return Err(CliError::usage("no definition in what was given: a file begins with `workflow: NAME` or `lock: NAME`"));
+        return Err(CliError::usage(
+            "no definition in what was given: a file begins with `workflow: NAME` or `lock: NAME`",
+        ));
     }
     Ok(items)
 }
 
 fn with_texts(problems: Vec<definition::Problem>, files: &[DeployText]) -> Vec<FileProblem> {
-    let text_of = |name: &str| files.iter().find(|file| file.file == name).map(|file| file.text.clone()).unwrap_or_default();
+    let text_of =
+        |name: &str| files.iter().find(|file| file.file == name).map(|file| file.text.clone()).unwrap_or_default();
     problems.into_iter().map(|problem| FileProblem { text: text_of(&problem.file), problem }).collect()
 }
 
@@ -93,7 +103,8 @@ fn known_of(mut reply: KnownReply) -> Known {
     for (name, parameters) in reply.workflows {
         let calls = reply.calls.remove(&name).unwrap_or_default();
         let weights = reply.weights.remove(&name).unwrap_or_default();
-        let locks = weights.into_iter().filter_map(|(lock, weight)| Some((LockName::new(lock).ok()?, weight))).collect();
+        let locks =
+            weights.into_iter().filter_map(|(lock, weight)| Some((LockName::new(lock).ok()?, weight))).collect();
         workflows.insert(name, KnownWorkflow { parameters, calls, locks });
     }
     let locks = reply.locks.into_iter().filter_map(|(name, capacity)| Some((LockName::new(name).ok()?, capacity)));
@@ -111,7 +122,8 @@ fn item_of(item: &Item) -> DeployItem {
 async fn store(client: &Client, items: &[Item]) -> Result<(), CliError> {
     let mut bodies: BTreeMap<String, String> = BTreeMap::new();
     for item in items {
-        let body = String::from_utf8(item.body.clone()).map_err(|_| CliError::failed(format!("{}: its body is no text", item.file)))?;
+        let body = String::from_utf8(item.body.clone())
+            .map_err(|_| CliError::failed(format!("{}: its body is no text", item.file)))?;
         bodies.insert(item.hash.to_string(), body);
         bodies.extend(item.scripts.iter().map(|(hash, text)| (hash.to_string(), text.clone())));
     }
@@ -120,7 +132,10 @@ async fn store(client: &Client, items: &[Item]) -> Result<(), CliError> {
     for (n, (hash, body)) in bodies.into_iter().enumerate() {
         let reply: PutReply = client.ask("proxy", proxy::DEFINITION_PUT, &PutRequest { body }).await?;
         if reply.hash.as_str() != hash {
-            return Err(CliError::failed(format!("stored as {}, expected {hash}: is this ordo of another version than the site?", reply.hash)));
+            return Err(CliError::failed(format!(
+                "stored as {}, expected {hash}: is this ordo of another version than the site?",
+                reply.hash
+            )));
         }
         if progress {
             eprint!("\rstored {} of {total}{}", n + 1, if n + 1 == total { "\n" } else { "" });
@@ -136,13 +151,19 @@ pub fn read_paths(paths: &[PathBuf]) -> Result<Vec<DeployText>, CliError> {
     for path in paths {
         if path == Path::new("-") {
             let mut text = String::new();
-            std::io::stdin().lock().read_to_string(&mut text).map_err(|e| CliError::usage(format!("cannot read standard input: {e}")))?;
+            std::io::stdin()
+                .lock()
+                .read_to_string(&mut text)
+                .map_err(|e| CliError::usage(format!("cannot read standard input: {e}")))?;
             texts.push(DeployText { file: "standard input".to_owned(), text });
         } else if path.is_dir() {
             let before = files.len();
             collect(path, &mut files, 0)?;
             if files.len() == before {
-                return Err(CliError::usage_with(format!("no .yaml or .yml file below {}", path.display()), "name the files, or another folder"));
+                return Err(CliError::usage_with(
+                    format!("no .yaml or .yml file below {}", path.display()),
+                    "name the files, or another folder",
+                ));
             }
         } else {
             files.insert(path.clone());
@@ -188,7 +209,8 @@ pub fn view(reply: &DeployReply, dry_run: bool, look: &Look) -> String {
     if let Some(pending) = &reply.pending {
         return format!("{}\n", harmless(pending));
     }
-    let mut table = Table::new([("", Align::Left), ("KIND", Align::Left), ("NAME", Align::Left), ("VERSION", Align::Right)]);
+    let mut table =
+        Table::new([("", Align::Left), ("KIND", Align::Left), ("NAME", Align::Left), ("VERSION", Align::Right)]);
     let mut differences = String::new();
     for item in &reply.items {
         let word = match item.change {
@@ -205,7 +227,9 @@ pub fn view(reply: &DeployReply, dry_run: bool, look: &Look) -> String {
     let changes = reply.items.iter().filter(|item| item.change != DeployChange::Unchanged).count() as u64;
     let summary = match (changes, dry_run) {
         (0, _) => "nothing to change".to_owned(),
-        (n, true) => format!("{} would be deployed; nothing was changed", text::counted(n, "definition", "definitions")),
+        (n, true) => {
+            format!("{} would be deployed; nothing was changed", text::counted(n, "definition", "definitions"))
+        }
         (n, false) => format!("{} deployed", text::counted(n, "definition", "definitions")),
     };
     format!("{}{differences}\n{summary}\n", table.print(look.width))

@@ -43,7 +43,12 @@ fn is_of(id: &str, order: &OrderId) -> bool {
 }
 
 /// Shows what the history has; the place of the last one.
-async fn past(client: &Client, order: Option<&OrderId>, limit: Option<u32>, look: &Look) -> Result<Option<(u64, u32)>, CliError> {
+async fn past(
+    client: &Client,
+    order: Option<&OrderId>,
+    limit: Option<u32>,
+    look: &Look,
+) -> Result<Option<(u64, u32)>, CliError> {
     let mut last = None;
     match (order, limit) {
         (Some(order), None) => {
@@ -61,7 +66,8 @@ async fn past(client: &Client, order: Option<&OrderId>, limit: Option<u32>, look
             }
         }
         (order, limit) => {
-            let request = EventListRequest { order: order.cloned(), after: None, limit: Some(limit.unwrap_or(USUAL).min(PAGE)) };
+            let request =
+                EventListRequest { order: order.cloned(), after: None, limit: Some(limit.unwrap_or(USUAL).min(PAGE)) };
             let page: EventListReply = client.ask("history", history::EVENT_LIST, &request).await?;
             page.events.iter().for_each(|event| say(event, look));
             last = page.events.last().map(|event| (event.sequence, event.index)).or(last);
@@ -85,7 +91,8 @@ pub fn view(event: &EventLine, look: &Look) -> String {
         None => ("?", &event.event),
     };
     let of = |key: &str| body.get(key).and_then(serde_json::Value::as_str);
-    let subject = ["order", "run", "workflow", "agent", "instance", "command"].into_iter().find_map(of).unwrap_or_default();
+    let subject =
+        ["order", "run", "workflow", "agent", "instance", "command"].into_iter().find_map(of).unwrap_or_default();
     let mut rest = Vec::new();
     if let Some(object) = body.as_object() {
         for (key, value) in object {
@@ -100,6 +107,12 @@ pub fn view(event: &EventLine, look: &Look) -> String {
         }
     }
     let clock = look.dim(&time::short(event.at, look.zone));
-    let row = format!("{clock}  {:>7}  {:<20}  {}  {}", event.sequence, harmless(name), look.bold(&harmless(subject)), rest.join(" "));
+    let row = format!(
+        "{clock}  {:>7}  {:<20}  {}  {}",
+        event.sequence,
+        harmless(name),
+        look.bold(&harmless(subject)),
+        rest.join(" ")
+    );
     if look.colour { row } else { text::shorten(row.trim_end(), look.width) }
 }

@@ -8,7 +8,8 @@ use crate::{
     show::{self, Align, Look, Table, harmless, text, time},
 };
 use ordo_contract::request::{
-    HistoryOrder, HistoryOrdersReply, HistoryOrdersRequest, HistoryStep, HistoryStepsReply, HistoryStepsRequest, history,
+    HistoryOrder, HistoryOrdersReply, HistoryOrdersRequest, HistoryStep, HistoryStepsReply, HistoryStepsRequest,
+    history,
 };
 use ordo_domain::Instant;
 
@@ -105,10 +106,14 @@ pub fn order_view(order: &HistoryOrder, look: &Look) -> String {
     fact("started", at(order.started_at));
     fact("ended", at(order.ended_at));
     fact("took", took(order.started_at, order.ended_at));
-    let arguments: Vec<String> =
-        order.arguments.iter().map(|(name, value)| format!("{name} = {}", harmless(&serde_json::to_string(value).unwrap_or_default()))).collect();
+    let arguments: Vec<String> = order
+        .arguments
+        .iter()
+        .map(|(name, value)| format!("{name} = {}", harmless(&serde_json::to_string(value).unwrap_or_default())))
+        .collect();
     section(&mut out, "Arguments", &arguments);
-    let results: Vec<String> = order.results.iter().map(|(label, value)| format!("{label}: {}", harmless(&value.to_string()))).collect();
+    let results: Vec<String> =
+        order.results.iter().map(|(label, value)| format!("{label}: {}", harmless(&value.to_string()))).collect();
     section(&mut out, "Results", &results);
     out
 }
@@ -163,7 +168,9 @@ pub fn steps_view(steps: &[HistoryStep], of_many: bool, look: &Look) -> String {
             step.exit_code.map(|code| code.to_string()).unwrap_or_default(),
             step.started_at.map(|at| time::short(at, look.zone)).unwrap_or_default(),
             took(step.started_at, step.ended_at),
-            step.instance.as_ref().map_or_else(|| step.agent.to_string(), |instance| format!("{}/{instance}", step.agent)),
+            step.instance
+                .as_ref()
+                .map_or_else(|| step.agent.to_string(), |instance| format!("{}/{instance}", step.agent)),
             if step.log_complete || step.output.is_none() { printed } else { format!("{printed}, incomplete") },
             harmless(step.text.as_deref().unwrap_or_default()),
         ]);

@@ -7,7 +7,9 @@ use crate::{
     error::{CliError, Exit},
     show::{Look, harmless, line, text, write_out},
 };
-use ordo_contract::request::{LogChunk, LogPosition, LogReadReply, LogReadRequest, OrderRequest, OrderShowReply, history, proxy};
+use ordo_contract::request::{
+    LogChunk, LogPosition, LogReadReply, LogReadRequest, OrderRequest, OrderShowReply, history, proxy,
+};
 use ordo_domain::{OrderId, RunId};
 use std::{collections::BTreeMap, time::Duration};
 
@@ -153,7 +155,10 @@ mod tests {
         assert_eq!(reader.lines(&chunk("dump", 1, 1, "one\r\ntw")), ["dump | one"]);
         assert_eq!(reader.lines(&chunk("web", 2, 1, "other\n")), ["web | other"]);
         assert_eq!(reader.lines(&chunk("dump", 1, 2, "o\n\x1b[2Jthree")), ["dump | two"]);
-        assert_eq!(reader.lines(&chunk("dump", 1, 3, "last\n")), ["dump | \\u{1b}[2Jthree", "dump | … 2.0 KiB left out here …", "dump | last"]);
+        assert_eq!(
+            reader.lines(&chunk("dump", 1, 3, "last\n")),
+            ["dump | \\u{1b}[2Jthree", "dump | … 2.0 KiB left out here …", "dump | last"]
+        );
         assert!(reader.rest().is_empty());
     }
 }

@@ -10,8 +10,8 @@ use crate::{
     watch::{self, WatchOptions},
 };
 use ordo_contract::request::{
-    Asked, HistoryOrder, OrderLine, OrderListReply, OrderListRequest, OrderRequest, OrderShowReply, OrdersReply, OrdersRequest,
-    history, proxy,
+    Asked, HistoryOrder, OrderLine, OrderListReply, OrderListRequest, OrderRequest, OrderShowReply, OrdersReply,
+    OrdersRequest, history, proxy,
 };
 use ordo_domain::{CommandId, Instant, OrderId};
 use std::time::Duration;
@@ -27,7 +27,9 @@ pub async fn run(client: &Client, command: OrderCommand, look: &Look) -> Result<
         }
         OrderCommand::Cancel { which, kill } => act(client, proxy::ORDER_CANCEL, &which, kill, None, look).await,
         OrderCommand::Suspend { which, kill } => act(client, proxy::ORDER_SUSPEND, &which, kill, None, look).await,
-        OrderCommand::Resume { which, position } => act(client, proxy::ORDER_RESUME, &which, false, position, look).await,
+        OrderCommand::Resume { which, position } => {
+            act(client, proxy::ORDER_RESUME, &which, false, position, look).await
+        }
     }
 }
 
@@ -37,7 +39,12 @@ pub(super) fn options(watch: &WatchArguments) -> WatchOptions {
 
 pub(super) fn say_timed_out(ended: &watch::Ended, look: &Look) -> Exit {
     if ended.timed_out && !look.json {
-        eprintln!("the wait is over, order {} is {}; it goes on: ordo order wait {}", ended.order, harmless(&ended.state), ended.order);
+        eprintln!(
+            "the wait is over, order {} is {}; it goes on: ordo order wait {}",
+            ended.order,
+            harmless(&ended.state),
+            ended.order
+        );
     }
     ended.exit()
 }
@@ -95,7 +102,8 @@ async fn list(client: &Client, arguments: OrderListArguments, look: &Look) -> Re
     }
     let next = orders.last().filter(|_| more).map(|line| line.order.clone());
     show::print(look, &orders, || {
-        let mut view = if orders.is_empty() { "no orders\n".to_owned() } else { list_view(&orders, client.now(), look) };
+        let mut view =
+            if orders.is_empty() { "no orders\n".to_owned() } else { list_view(&orders, client.now(), look) };
         if let Some(next) = next {
             view.push_str(&look.dim(&format!("there are more: ordo order list --after {next}, or --all")));
             view.push('\n');
@@ -139,7 +147,10 @@ pub fn list_view(orders: &[OrderLine], now: Instant, look: &Look) -> String {
         out.push_str(&format!("{row}\n"));
         let why = why(line, look);
         if !why.is_empty() {
-            out.push_str(&format!("  {}\n", look.dim(&text::shorten(&format!("└ {why}"), look.width.saturating_sub(2)))));
+            out.push_str(&format!(
+                "  {}\n",
+                look.dim(&text::shorten(&format!("└ {why}"), look.width.saturating_sub(2)))
+            ));
         }
     }
     out
@@ -162,11 +173,13 @@ async fn show_one(client: &Client, order: &OrderId, look: &Look) -> Result<Exit,
     match client.ask::<_, OrderShowReply>("proxy", proxy::ORDER_SHOW, &request).await {
         Ok(reply) => show::print(look, &reply, || show_view(&reply, client.now(), look)),
         // Ended and gone from the state: the history has it. If not, the first answer was the better one.
-        Err(error) if error.is_not_found() => match client.ask::<_, HistoryOrder>("history", history::ORDER_SHOW, &request).await {
-            Ok(past) => show::print(look, &past, || super::history::order_view(&past, look)),
-            Err(other) if other.is_not_found() => return Err(error),
-            Err(other) => return Err(other),
-        },
+        Err(error) if error.is_not_found() => {
+            match client.ask::<_, HistoryOrder>("history", history::ORDER_SHOW, &request).await {
+                Ok(past) => show::print(look, &past, || super::history::order_view(&past, look)),
+                Err(other) if other.is_not_found() => return Err(error),
+                Err(other) => return Err(other),
+            }
+        }
         Err(error) => return Err(error),
     }
     Ok(Exit::Done)
@@ -198,10 +211,14 @@ pub fn show_view(reply: &OrderShowReply, now: Instant, look: &Look) -> String {
     fact("due", line.due_at.map(|at| look.time(at)).unwrap_or_default());
     fact("started", line.started_at.map(|at| look.time(at)).unwrap_or_default());
     fact("run", reply.run.as_ref().map(ToString::to_string).unwrap_or_default());
-    let arguments: Vec<String> =
-        reply.arguments.iter().map(|(name, value)| format!("{name} = {}", harmless(&serde_json::to_string(value).unwrap_or_default()))).collect();
+    let arguments: Vec<String> = reply
+        .arguments
+        .iter()
+        .map(|(name, value)| format!("{name} = {}", harmless(&serde_json::to_string(value).unwrap_or_default())))
+        .collect();
     section(&mut out, "Arguments", &arguments);
-    let results: Vec<String> = reply.results.iter().map(|(label, value)| format!("{label}: {}", harmless(&value.to_string()))).collect();
+    let results: Vec<String> =
+        reply.results.iter().map(|(label, value)| format!("{label}: {}", harmless(&value.to_string()))).collect();
     section(&mut out, "Results", &results);
     if !reply.children.is_empty() {
         out.push_str("\nBranches\n");

@@ -26,7 +26,10 @@ pub async fn run(client: &Client, arguments: AddArguments, look: &Look) -> Resul
     };
     if arguments.wait && orders.len() != 1 {
         let count = orders.len();
-        return Err(CliError::usage_with(format!("--wait watches one order, not {count}"), "add them, then `ordo order wait ID` for those of interest"));
+        return Err(CliError::usage_with(
+            format!("--wait watches one order, not {count}"),
+            "add them, then `ordo order wait ID` for those of interest",
+        ));
     }
     if !arguments.wait {
         let one = orders.len() == 1;
@@ -55,20 +58,28 @@ pub async fn run(client: &Client, arguments: AddArguments, look: &Look) -> Resul
 
 /// Adds orders, each command all of its orders or none, as many commands as needed; a given id gets a number behind it
 /// where they are several. Empty where no controller was active (said then).
-pub async fn add_all(client: &Client, orders: Vec<NewOrder>, asked: &Asked, look: &Look) -> Result<Vec<OrderId>, CliError> {
+pub async fn add_all(
+    client: &Client,
+    orders: Vec<NewOrder>,
+    asked: &Asked,
+    look: &Look,
+) -> Result<Vec<OrderId>, CliError> {
     let total = orders.len();
     let commands = in_commands(orders)?;
     let several = commands.len() > 1;
     let mut added = Vec::with_capacity(total);
     for (n, orders) in commands.into_iter().enumerate() {
         let id = match &asked.id {
-            Some(id) if several => Some(CommandId::new(format!("{id}.{}", n + 1)).map_err(|e| CliError::usage(e.to_string()))?),
+            Some(id) if several => {
+                Some(CommandId::new(format!("{id}.{}", n + 1)).map_err(|e| CliError::usage(e.to_string()))?)
+            }
             id => id.clone(),
         };
         let request = AddMany { orders, asked: Asked { id, reason: asked.reason.clone() } };
-        let reply: AddOrdersReply = client.ask_for("proxy", proxy::ORDER_ADD, &request, Duration::from_secs(20)).await.map_err(|e| {
-            if added.is_empty() { e } else { after_some(e, added.len(), total) }
-        })?;
+        let reply: AddOrdersReply = client
+            .ask_for("proxy", proxy::ORDER_ADD, &request, Duration::from_secs(20))
+            .await
+            .map_err(|e| if added.is_empty() { e } else { after_some(e, added.len(), total) })?;
         match reply {
             AddOrdersReply::One { order, .. } => added.push(order),
             AddOrdersReply::Many { orders } => added.extend(orders),
@@ -80,7 +91,11 @@ pub async fn add_all(client: &Client, orders: Vec<NewOrder>, asked: &Asked, look
             }
         }
         if several && !look.json && std::io::stderr().is_terminal() {
-            eprint!("\r{} of {} added", text::grouped(added.len() as u64), text::counted(total as u64, "order", "orders"));
+            eprint!(
+                "\r{} of {} added",
+                text::grouped(added.len() as u64),
+                text::counted(total as u64, "order", "orders")
+            );
         }
     }
     if several && !look.json && std::io::stderr().is_terminal() {
@@ -136,14 +151,21 @@ async fn from_flags(client: &Client, arguments: &AddArguments, look: &Look) -> R
         }
     }
     let due_at = match &arguments.at {
-        Some(text) => Some(time::parse(text, client.now(), look.zone).map_err(|e| CliError::usage(format!("--at: {e}")))?),
+        Some(text) => {
+            Some(time::parse(text, client.now(), look.zone).map_err(|e| CliError::usage(format!("--at: {e}")))?)
+        }
         None => None,
     };
     let order = NewOrder {
         workflow,
-        name: optional_id::<ordo_domain::Label>(arguments.name.as_deref()).map_err(|_| {
-            CliError::usage(format!("--name {:?}: 1 to 40 of A-Z a-z 0-9 _ -", arguments.name.as_deref().unwrap_or_default()))
-        })?.map(String::from),
+        name: optional_id::<ordo_domain::Label>(arguments.name.as_deref())
+            .map_err(|_| {
+                CliError::usage(format!(
+                    "--name {:?}: 1 to 40 of A-Z a-z 0-9 _ -",
+                    arguments.name.as_deref().unwrap_or_default()
+                ))
+            })?
+            .map(String::from),
         arguments: values,
         title: arguments.title.clone(),
         tags: arguments.tags.iter().cloned().collect(),
@@ -160,7 +182,10 @@ async fn from_flags(client: &Client, arguments: &AddArguments, look: &Look) -> R
 fn read(path: &Path) -> Result<String, CliError> {
     if path == Path::new("-") {
         let mut text = String::new();
-        std::io::stdin().lock().read_to_string(&mut text).map_err(|e| CliError::usage(format!("cannot read standard input: {e}")))?;
+        std::io::stdin()
+            .lock()
+            .read_to_string(&mut text)
+            .map_err(|e| CliError::usage(format!("cannot read standard input: {e}")))?;
         return Ok(text);
     }
     std::fs::read_to_string(path).map_err(|e| CliError::usage(format!("cannot read {}: {e}", path.display())))
@@ -168,7 +193,9 @@ fn read(path: &Path) -> Result<String, CliError> {
 
 fn read_arguments(path: &Path) -> Result<Arguments, CliError> {
     let text = read(path)?;
-    let wrong = |why: String| CliError::usage(format!("{}: {why}; expected is one JSON object: {{\"day\": \"2026-11-22\"}}", path.display()));
+    let wrong = |why: String| {
+        CliError::usage(format!("{}: {why}; expected is one JSON object: {{\"day\": \"2026-11-22\"}}", path.display()))
+    };
     let values: BTreeMap<String, Value> = serde_json::from_str(&text).map_err(|e| wrong(e.to_string()))?;
     values.into_iter().map(|(name, value)| Ok((id(&name)?, value))).collect()
 }
@@ -194,7 +221,8 @@ fn parse_orders(text: &str) -> Result<Vec<NewOrder>, String> {
     {
         return serde_json::from_str::<Wrapped>(text).map(|wrapped| wrapped.orders).map_err(|e| e.to_string());
     }
-    let one = |(number, line): (usize, &str)| serde_json::from_str(line).map_err(|e| format!("line {}: {e}", number + 1));
+    let one =
+        |(number, line): (usize, &str)| serde_json::from_str(line).map_err(|e| format!("line {}: {e}", number + 1));
     match serde_json::from_str::<NewOrder>(text) {
         Ok(order) => Ok(vec![order]),
         Err(_) => text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(one).collect(),
@@ -215,7 +243,9 @@ mod tests {
             assert_eq!(parse_orders(text).unwrap().len(), 2, "{text}");
         }
         assert_eq!(parse_orders("{\n \"workflow\": \"a\"\n}").unwrap().len(), 1);
-        assert!(parse_orders("{\"workflow\":\"a\"}\n{\"worklow\":\"b\"}").unwrap_err().starts_with("line 2: unknown field"));
+        assert!(
+            parse_orders("{\"workflow\":\"a\"}\n{\"worklow\":\"b\"}").unwrap_err().starts_with("line 2: unknown field")
+        );
     }
 
     #[test]

@@ -5,11 +5,11 @@ use crate::{
     error::{CliError, Exit},
     show::{self, Align, Look, Table, Tone, harmless, text, time},
 };
+use chrono::TimeDelta;
 use ordo_contract::{
     heartbeat::{Activity, Heartbeat, PERIOD},
     request::{Nothing, StatusReply, proxy},
 };
-use chrono::TimeDelta;
 
 /// Yellow: a reader this far behind.
 const LAGGING: u64 = 1_000;
@@ -57,7 +57,8 @@ pub fn health(heartbeat: &Heartbeat, reply: &StatusReply) -> Health {
 }
 
 fn is_healthy(reply: &StatusReply) -> bool {
-    reply.active_controller.is_some() && reply.instances.iter().all(|heartbeat| matches!(health(heartbeat, reply), Health::Healthy | Health::Stopped))
+    reply.active_controller.is_some()
+        && reply.instances.iter().all(|heartbeat| matches!(health(heartbeat, reply), Health::Healthy | Health::Stopped))
 }
 
 pub fn view(reply: &StatusReply, look: &Look) -> String {
@@ -94,17 +95,25 @@ pub fn view(reply: &StatusReply, look: &Look) -> String {
         ]);
     }
     let mut out = if table.is_empty() { String::new() } else { table.print(look.width) };
-    if !reply.instances.iter().any(|heartbeat| heartbeat.role == "controller" && matches!(health(heartbeat, reply), Health::Healthy | Health::Unwell)) {
+    if !reply.instances.iter().any(|heartbeat| {
+        heartbeat.role == "controller" && matches!(health(heartbeat, reply), Health::Healthy | Health::Unwell)
+    }) {
         out.push_str(&look.paint(Tone::Bad, "✖ no controller is heard of: nothing is decided until one runs"));
         out.push('\n');
     }
     let active = reply.active_controller.as_ref().map_or_else(|| "nobody active".to_owned(), |c| format!("active {c}"));
     out.push_str(&format!("\nsite {}, epoch {}, {active}\n", reply.site, reply.epoch));
-    let orders: Vec<String> = reply.orders.iter().filter(|(_, n)| **n > 0).map(|(word, n)| format!("{} {word}", text::grouped(*n))).collect();
+    let orders: Vec<String> =
+        reply.orders.iter().filter(|(_, n)| **n > 0).map(|(word, n)| format!("{} {word}", text::grouped(*n))).collect();
     out.push_str(&format!("orders   {}\n", if orders.is_empty() { "none".to_owned() } else { orders.join(", ") }));
     let journal = &reply.journal;
     let lag: Vec<String> = journal.lag.iter().map(|(reader, n)| format!("{reader} {}", text::grouped(*n))).collect();
-    out.push_str(&format!("journal  {} to {}, {}", text::grouped(journal.first), text::grouped(journal.last), text::bytes(journal.bytes)));
+    out.push_str(&format!(
+        "journal  {} to {}, {}",
+        text::grouped(journal.first),
+        text::grouped(journal.last),
+        text::bytes(journal.bytes)
+    ));
     if !lag.is_empty() {
         out.push_str(&format!("; behind: {}", lag.join(", ")));
     }

@@ -28,7 +28,11 @@ pub async fn run(client: &Client, command: WorkflowCommand, look: &Look) -> Resu
 }
 
 /// A deployed workflow; the newest version if none is named.
-pub async fn get(client: &Client, workflow: &WorkflowName, version: Option<u32>) -> Result<WorkflowShowReply, CliError> {
+pub async fn get(
+    client: &Client,
+    workflow: &WorkflowName,
+    version: Option<u32>,
+) -> Result<WorkflowShowReply, CliError> {
     let request = WorkflowShowRequest { workflow: workflow.clone(), version };
     client.ask("proxy", proxy::WORKFLOW_SHOW, &request).await
 }
@@ -83,7 +87,9 @@ pub fn show_view(reply: &WorkflowShowReply, look: &Look) -> String {
     if workflow.parameters.is_empty() {
         out.push_str("  none\n");
     } else {
-        let mut table = Table::new([("NAME", Align::Left), ("TYPE", Align::Left), ("DEFAULT", Align::Left), ("", Align::Left)]).shortening([3]);
+        let mut table =
+            Table::new([("NAME", Align::Left), ("TYPE", Align::Left), ("DEFAULT", Align::Left), ("", Align::Left)])
+                .shortening([3]);
         for (name, parameter) in &workflow.parameters {
             table.row([
                 name.to_string(),
@@ -145,7 +151,8 @@ fn steps(list: &[Step], depth: usize, out: &mut String) {
             Instruction::Try { steps: inner, retry, catch } => {
                 let how = retry.as_ref().map_or_else(String::new, |retry| {
                     let delays: Vec<String> = retry.delays.iter().map(ToString::to_string).collect();
-                    let when = retry.when.as_ref().map_or_else(String::new, |when| format!(" if {}", harmless(&when.0)));
+                    let when =
+                        retry.when.as_ref().map_or_else(String::new, |when| format!(" if {}", harmless(&when.0)));
                     format!(", again after {}{when}", delays.join(", "))
                 });
                 say(format!("{label}: try{how}"));
@@ -156,12 +163,16 @@ fn steps(list: &[Step], depth: usize, out: &mut String) {
                 }
             }
             Instruction::Call { workflow, arguments } => {
-                let given: Vec<String> = arguments.iter().map(|(name, value)| format!("{name}={}", harmless(&value.to_string()))).collect();
+                let given: Vec<String> =
+                    arguments.iter().map(|(name, value)| format!("{name}={}", harmless(&value.to_string()))).collect();
                 say(format!("{label}: call {workflow}({})", given.join(", ")));
             }
             Instruction::Fail { message } => say(format!("{label}: fail {:?}", harmless(&message.0))),
             Instruction::Finish { message } => {
-                say(format!("{label}: finish {}", message.as_ref().map_or_else(String::new, |m| format!("{:?}", harmless(&m.0)))));
+                say(format!(
+                    "{label}: finish {}",
+                    message.as_ref().map_or_else(String::new, |m| format!("{:?}", harmless(&m.0)))
+                ));
             }
         }
     }
@@ -171,7 +182,11 @@ fn job_text(job: &Job) -> String {
     let what = match &job.action {
         Action::Command { arguments } => arguments.iter().map(|a| harmless(&a.0)).collect::<Vec<_>>().join(" "),
         Action::Script { text, .. } => {
-            let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with("#!")).unwrap_or_default();
+            let first = text
+                .lines()
+                .map(str::trim)
+                .find(|line| !line.is_empty() && !line.starts_with("#!"))
+                .unwrap_or_default();
             let more = if text.trim().lines().count() > 1 { " …" } else { "" };
             format!("script `{}{more}`", harmless(first))
         }

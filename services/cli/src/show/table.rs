@@ -24,7 +24,11 @@ const LEAST: usize = 8;
 
 impl Table {
     pub fn new<const N: usize>(head: [(&str, Align); N]) -> Self {
-        Self { head: head.map(|(text, align)| (text.to_owned(), align)).to_vec(), rows: Vec::new(), give_way: Vec::new() }
+        Self {
+            head: head.map(|(text, align)| (text.to_owned(), align)).to_vec(),
+            rows: Vec::new(),
+            give_way: Vec::new(),
+        }
     }
 
     pub fn shortening<const N: usize>(mut self, columns: [usize; N]) -> Self {
@@ -42,8 +46,9 @@ impl Table {
 
     /// Columns in which no row says anything are left out.
     pub fn print(&self, columns: usize) -> String {
-        let shown: Vec<usize> =
-            (0..self.head.len()).filter(|i| self.rows.iter().any(|row| row.get(*i).is_some_and(|c| !c.is_empty()))).collect();
+        let shown: Vec<usize> = (0..self.head.len())
+            .filter(|i| self.rows.iter().any(|row| row.get(*i).is_some_and(|c| !c.is_empty())))
+            .collect();
         let mut widths: Vec<usize> = shown
             .iter()
             .map(|i| self.rows.iter().map(|row| width(&row[*i])).chain([width(&self.head[*i].0)]).max().unwrap_or(0))
@@ -81,7 +86,9 @@ mod tests {
     use super::*;
 
     fn sample() -> Table {
-        let mut table = Table::new([("NAME", Align::Left), ("TITLE", Align::Left), ("N", Align::Right), ("EMPTY", Align::Left)]).shortening([1]);
+        let mut table =
+            Table::new([("NAME", Align::Left), ("TITLE", Align::Left), ("N", Align::Right), ("EMPTY", Align::Left)])
+                .shortening([1]);
         table.row(["sales".into(), "売上の夜間集計".into(), "7".into(), String::new()]);
         table.row(["b".into(), "plain".into(), "1,000".into(), String::new()]);
         table

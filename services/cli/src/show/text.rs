@@ -64,7 +64,10 @@ pub fn shorten(text: &str, columns: usize) -> String {
 
 /// Every line moved to the right.
 pub fn indent(text: &str, by: usize) -> String {
-    text.lines().map(|line| if line.is_empty() { String::new() } else { format!("{}{line}", " ".repeat(by)) }).collect::<Vec<_>>().join("\n")
+    text.lines()
+        .map(|line| if line.is_empty() { String::new() } else { format!("{}{line}", " ".repeat(by)) })
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// `1 order`, `2 orders`.

@@ -136,7 +136,14 @@ mod tests {
 
     #[test]
     fn spans_have_two_units_at_most() {
-        let cases = [(400, "0.4 s"), (14_000, "14 s"), (75_000, "1 min 15 s"), (840_000, "14 min"), (11_100_000, "3 h 5 min"), (187_200_000, "2 d 4 h")];
+        let cases = [
+            (400, "0.4 s"),
+            (14_000, "14 s"),
+            (75_000, "1 min 15 s"),
+            (840_000, "14 min"),
+            (11_100_000, "3 h 5 min"),
+            (187_200_000, "2 d 4 h"),
+        ];
         for (ms, text) in cases {
             assert_eq!(span(TimeDelta::milliseconds(ms)), text);
         }
