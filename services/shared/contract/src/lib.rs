@@ -1,5 +1,11 @@
-
-//! What crosses a process border: names, envelopes, bodies of requests and replies. No I/O.
+//! What crosses a process border: names, rights, envelopes, bodies of requests and replies. Owns the language that roles
+//! speak with each other, and must never do anything: no I/O, no clock.
+//!
+//! # Layout
+//! - [`name`]: every subject, stream, bucket and consumer; [`right`]: who may use which; [`bus_config`]: their settings as data
+//! - [`command`], [`commit`], [`job`], [`report`], [`output`]: what lies in streams; [`heartbeat`], [`lease`]: in buckets
+//! - [`request`]: what is asked and answered
+//! - [`replica`]: the state that follows commits, and what a snapshot holds
 
 pub mod command;
 pub mod commit;

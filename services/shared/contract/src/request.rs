@@ -1,6 +1,8 @@
 //! Bodies of requests and replies. Subject `ordo.<site>.request.<user>.<role>.<noun>.<verb>`; the constants below are `<noun>.<verb>`.
 //!
 //! An error reply has the headers `Nats-Service-Error` and `Nats-Service-Error-Code` and an [`ErrorBody`].
+//!
+//! This file is longer than others: it is one list, which readers search as one.
 
 use chrono::NaiveDate;
 use ordo_domain::{
