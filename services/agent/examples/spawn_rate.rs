@@ -2,6 +2,7 @@
 //! the same minute: `cargo run --release -p ordo-agent --example spawn_rate [JOBS]`. Needs the binary `ordo-agent` of the
 //! same profile (`cargo build --release -p ordo-agent`).
 
+use ordo_agent::runner::folder::RunFolder;
 use ordo_agent::runner::protocol::{Reply, Request, RunMeta, StartRequest};
 use ordo_agent::runner::{connect, system};
 use ordo_domain::RunId;
@@ -18,9 +19,14 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let jobs: usize = std::env::args().nth(1).map_or(Ok(2_000), |text| text.parse())?;
     let data = std::env::temp_dir().join(format!("ordo-spawn-rate-{}", std::process::id()));
     std::fs::create_dir_all(&data)?;
-    let program = std::env::current_exe()?.parent().and_then(Path::parent).map(|folder| folder.join("ordo-agent")).ok_or("no folder")?;
+    let program = std::env::current_exe()?
+        .parent()
+        .and_then(Path::parent)
+        .map(|folder| folder.join("ordo-agent"))
+        .ok_or("no folder")?;
     let log = std::fs::File::create(data.join("runner.log"))?;
-    let mut runner = Command::new(program).arg("runner").arg("--data").arg(&data).stdout(Stdio::null()).stderr(log).spawn()?;
+    let mut runner =
+        Command::new(program).arg("runner").arg("--data").arg(&data).stdout(Stdio::null()).stderr(log).spawn()?;
     let outcome = measure(&data, jobs);
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", runner.id()))?;
     let ticks: Vec<f64> = stat.split(' ').skip(13).take(2).filter_map(|text| text.parse().ok()).collect();
@@ -59,8 +65,10 @@ fn measure(data: &Path, jobs: usize) -> Result<(), Box<dyn std::error::Error>> {
                 send(&mut agent, &Request::Start(Box::new(request(data, next))))?;
                 sent += 1;
             }
-            if let Reply::Ended { .. } = receive(&mut lines)? {
+            if let Reply::Ended { run, .. } = receive(&mut lines)? {
                 ended += 1;
+                // As the agent does when the end is reported.
+                RunFolder::new(data, &run).recycle(data)?;
             }
         }
         let rate = jobs as f64 / started.elapsed().as_secs_f64();
@@ -68,10 +76,18 @@ fn measure(data: &Path, jobs: usize) -> Result<(), Box<dyn std::error::Error>> {
         for _ in 0..200 {
             next += 1;
             send(&mut agent, &Request::Start(Box::new(request(data, next))))?;
-            while !matches!(receive(&mut lines)?, Reply::Ended { .. }) {}
+            loop {
+                if let Reply::Ended { run, .. } = receive(&mut lines)? {
+                    RunFolder::new(data, &run).recycle(data)?;
+                    break;
+                }
+            }
         }
         let latency = started.elapsed().as_secs_f64() * 1e3 / 200.0;
-        println!("round {round}: bare {bare:.0}/s, runner {rate:.0}/s, ratio {:.2}; one after the other {latency:.2} ms each", rate / bare);
+        println!(
+            "round {round}: bare {bare:.0}/s, runner {rate:.0}/s, ratio {:.2}; one after the other {latency:.2} ms each",
+            rate / bare
+        );
         ratios.push(rate / bare);
         latencies.push(latency);
     }

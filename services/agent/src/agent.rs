@@ -3,9 +3,9 @@
 use crate::claim::{Input, Me};
 use crate::config::Config;
 use crate::disk_log::DiskLog;
-use crate::shell::{Event, Shell, recover, to_ship};
 use crate::runner::process_table::boot_id;
 use crate::scripts::Scripts;
+use crate::shell::{Event, Shell, recover, to_ship};
 use crate::{beat, outbox, runner_link, ship};
 use anyhow::{Context, bail};
 use ordo_contract::name::{SiteNames, agent_user};
@@ -27,7 +27,8 @@ const STOP_WITHIN: Duration = Duration::from_secs(3);
 /// A wrong configuration, a data folder that cannot be used or that another agent uses, credentials that the bus refuses.
 pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<()> {
     let agent = config.checked()?;
-    let data = config.role.data.canonicalize().with_context(|| format!("data folder {}", config.role.data.display()))?;
+    let data =
+        config.role.data.canonicalize().with_context(|| format!("data folder {}", config.role.data.display()))?;
     let config = Config { role: ordo_runtime::RoleSettings { data: data.clone(), ..config.role.clone() }, ..config };
     let _lock = take(&data.join("agent.lock"))?;
     let health = Health::new("agent", &config.role.instance, &data);
@@ -46,7 +47,12 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
 
 /// One agent per data folder: two would run each other's jobs.
 fn take(path: &std::path::Path) -> anyhow::Result<File> {
-    let file = File::options().create(true).truncate(false).write(true).open(path).with_context(|| format!("open {}", path.display()))?;
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .with_context(|| format!("open {}", path.display()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => bail!("another agent uses this data folder: {} is locked", path.display()),
@@ -110,16 +116,30 @@ async fn serve(
     to_ship(seen, &reported).into_iter().for_each(|shipment| drop(shipper.send(shipment)));
     // New reports among the actions go by way of the disk; these lie there already.
     let fresh: BTreeSet<u64> = actions.iter().filter_map(fresh_report).collect();
-    core.outbox().filter(|report| !fresh.contains(&report.number)).for_each(|report| drop(reports.send(Arc::clone(report))));
+    core.outbox()
+        .filter(|report| !fresh.contains(&report.number))
+        .for_each(|report| drop(reports.send(Arc::clone(report))));
     let _service = beat::serve(&bus, &config.role).await.context("register the agent as a micro service")?;
-    let mut shell =
-        Shell::new(config, core, bus.clone(), log, scripts, events.clone(), runner, reports, shipper, instance, alive.clone());
+    let mut shell = Shell::new(
+        config,
+        core,
+        bus.clone(),
+        log,
+        scripts,
+        events.clone(),
+        runner,
+        reports,
+        shipper,
+        instance,
+        alive.clone(),
+    );
     shell.carry_out(actions);
     let beating = tokio::spawn(beat::run(bus.clone(), config.role.clone(), health.clone(), events));
     let outcome = work(&mut shell, agent, config, received, shutdown).await;
     beating.abort();
     let node = NodeName::new(&config.role.node)?;
-    if let Err(error) = beat::put(&bus, &config.role, &node, crate::runner::system::now(), shell.snapshot(), None).await {
+    if let Err(error) = beat::put(&bus, &config.role, &node, crate::runner::system::now(), shell.snapshot(), None).await
+    {
         tracing::debug!(%error, "last heartbeat not written");
     }
     shell.log.flush(Duration::from_secs(1));

@@ -68,10 +68,8 @@ pub async fn put(
 }
 
 fn say(health: &Health, snapshot: &Snapshot, bus_is_there: bool) {
-    let detail = format!(
-        "{} of {} slots free, {} reports wait",
-        snapshot.free, snapshot.agent.slots, snapshot.agent.outbox
-    );
+    let detail =
+        format!("{} of {} slots free, {} reports wait", snapshot.free, snapshot.agent.slots, snapshot.agent.outbox);
     match (&snapshot.note, bus_is_there) {
         _ if snapshot.stopping => health.set(HealthState::Stopping, detail),
         (Some(note), _) => health.set(HealthState::Degraded, format!("{detail}: {note}")),

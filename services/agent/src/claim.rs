@@ -55,29 +55,59 @@ pub struct Me {
 pub enum Input {
     /// A message of JOBS was given out to us; also again.
     Job(Box<JobMessage>),
-    Stored { run: RunId },
+    Stored {
+        run: RunId,
+    },
     /// The disk is full, say. The job goes back.
-    NotStored { run: RunId },
+    NotStored {
+        run: RunId,
+    },
     /// Our claim is the first message on its subject.
-    ClaimWon { run: RunId },
+    ClaimWon {
+        run: RunId,
+    },
     /// Another message was first. `ours`: it is an acceptance in the name of this instance, made by an earlier process.
-    ClaimFound { run: RunId, ours: bool },
+    ClaimFound {
+        run: RunId,
+        ours: bool,
+    },
     /// The controller wants it ended.
-    Kill { run: RunId, epoch: u64 },
+    Kill {
+        run: RunId,
+        epoch: u64,
+    },
     /// The runner has the kill.
-    KillSent { run: RunId },
-    Started { run: RunId },
+    KillSent {
+        run: RunId,
+    },
+    Started {
+        run: RunId,
+    },
     /// Nothing was spawned and never will be, for this reason.
-    NotStarted { run: RunId, reason: String },
+    NotStarted {
+        run: RunId,
+        reason: String,
+    },
     /// Its results are filled in already.
-    Ended { run: RunId, facts: Box<RunFacts> },
+    Ended {
+        run: RunId,
+        facts: Box<RunFacts>,
+    },
     /// There is another runner, or the same again: what the run folders and the runners say now.
-    Runner { runs: BTreeMap<RunId, OnDisk> },
-    ReportAcked { number: u64 },
+    Runner {
+        runs: BTreeMap<RunId, OnDisk>,
+    },
+    ReportAcked {
+        number: u64,
+    },
     /// History has the end of the run and all of its output.
-    OutputStored { run: RunId },
+    OutputStored {
+        run: RunId,
+    },
     /// Its folder is gone.
-    Deleted { run: RunId },
+    Deleted {
+        run: RunId,
+    },
     /// The agent serves from now on (again).
     Ready,
     /// The agent is about to stop; its runs go on.
@@ -91,20 +121,38 @@ pub enum Action {
     /// Publish the claim as the first message on its subject.
     Claim(Box<ReportMessage>),
     /// Of the job's message, as often as it was given out. Harmless where there is none to acknowledge.
-    Ack { run: RunId },
-    Nak { run: RunId, after_ms: u64 },
+    Ack {
+        run: RunId,
+    },
+    Nak {
+        run: RunId,
+        after_ms: u64,
+    },
     /// Let the runner spawn it, unless CLOCK_BOOTTIME has passed this.
-    Start { job: Arc<JobMessage>, before_boot_ms: u64 },
-    Kill { run: RunId },
-    AckKill { run: RunId },
+    Start {
+        job: Arc<JobMessage>,
+        before_boot_ms: u64,
+    },
+    Kill {
+        run: RunId,
+    },
+    AckKill {
+        run: RunId,
+    },
     /// Write it to disk behind all others, then publish it.
     Report(Box<ReportMessage>),
     /// It was not ours: its record may be dropped.
-    Drop { run: RunId },
+    Drop {
+        run: RunId,
+    },
     /// Ask history whether it has everything of this run, send what is missing.
-    AwaitOutput { run: RunId },
+    AwaitOutput {
+        run: RunId,
+    },
     /// Remove the folder.
-    Delete { run: RunId },
+    Delete {
+        run: RunId,
+    },
 }
 
 /// A job on disk.
@@ -120,14 +168,25 @@ pub struct StoredJob {
 #[serde(rename_all = "snake_case")]
 pub enum Record {
     Job(Box<StoredJob>),
-    Dropped { run: RunId },
+    Dropped {
+        run: RunId,
+    },
     Report(Box<ReportMessage>),
-    Acked { number: u64 },
-    Deleted { run: RunId },
+    Acked {
+        number: u64,
+    },
+    Deleted {
+        run: RunId,
+    },
     /// Highest report number given and epoch seen, for records that are no longer there.
-    Marks { number: u64, epoch: u64 },
+    Marks {
+        number: u64,
+        epoch: u64,
+    },
     /// It ended and was reported; its folder waits for history.
-    Reported { run: RunId },
+    Reported {
+        run: RunId,
+    },
 }
 
 /// What a run folder says.
@@ -141,11 +200,19 @@ pub enum OnDisk {
 enum Phase {
     Storing,
     /// `earlier`: the boot in which an earlier process stored it, which may have claimed it too.
-    Claiming { since_boot_ms: u64, earlier: Option<String> },
-    Starting { before_boot_ms: u64 },
+    Claiming {
+        since_boot_ms: u64,
+        earlier: Option<String>,
+    },
+    Starting {
+        before_boot_ms: u64,
+    },
     Running,
     /// Ended; its report with this number waits in the outbox.
-    Reporting { number: u64, output: bool },
+    Reporting {
+        number: u64,
+        output: bool,
+    },
     /// Reported; history may lack output.
     Reported,
     Deleting,
@@ -190,7 +257,8 @@ impl AgentCore {
             core.replay(record, &mut boots);
         }
         let mut actions = Vec::new();
-        let undecided: Vec<RunId> = core.runs.iter().filter(|(_, h)| h.phase == Phase::Storing).map(|(r, _)| r.clone()).collect();
+        let undecided: Vec<RunId> =
+            core.runs.iter().filter(|(_, h)| h.phase == Phase::Storing).map(|(r, _)| r.clone()).collect();
         for run in undecided {
             let Some(held) = core.runs.get_mut(&run) else { continue };
             held.phase = match on_disk.get(&run) {
@@ -204,7 +272,11 @@ impl AgentCore {
         for (run, held) in &mut core.runs {
             if held.phase == Phase::Reported {
                 let gone = !on_disk.contains_key(run);
-                actions.push(if gone { Action::Delete { run: run.clone() } } else { Action::AwaitOutput { run: run.clone() } });
+                actions.push(if gone {
+                    Action::Delete { run: run.clone() }
+                } else {
+                    Action::AwaitOutput { run: run.clone() }
+                });
                 held.phase = if gone { Phase::Deleting } else { Phase::Reported };
             }
         }
@@ -217,7 +289,8 @@ impl AgentCore {
             Record::Job(stored) => {
                 self.epoch = self.epoch.max(stored.job.epoch);
                 boots.insert(stored.job.run.clone(), stored.boot);
-                self.runs.insert(stored.job.run.clone(), Held { job: Some(stored.job), phase: Phase::Storing, kill: false });
+                self.runs
+                    .insert(stored.job.run.clone(), Held { job: Some(stored.job), phase: Phase::Storing, kill: false });
             }
             Record::Dropped { run } | Record::Deleted { run } => drop(self.runs.remove(&run)),
             Record::Report(report) => {
@@ -300,7 +373,7 @@ impl AgentCore {
             }
             Input::NotStarted { run, reason } => {
                 if self.in_phase(&run, |phase| matches!(phase, Phase::Starting { .. })).is_some() {
-                    self.never_started(&run, RunEnd::NotStarted { reason }, now, &mut actions);
+                    self.never_started(&run, RunEnd::NotStarted { reason, again: false }, now, &mut actions);
                 }
             }
             Input::Ended { run, facts } => self.ended(&run, *facts, now, &mut actions),
@@ -418,7 +491,7 @@ impl AgentCore {
             self.never_started(run, RunEnd::Killed, now, actions);
         } else if now.boot_ms > before_boot_ms {
             let reason = format!("the claim took longer than {} s", SPAWN_WITHIN_MS / 1000);
-            self.never_started(run, RunEnd::NotStarted { reason }, now, actions);
+            self.never_started(run, RunEnd::NotStarted { reason, again: true }, now, actions);
         } else {
             held.phase = Phase::Starting { before_boot_ms };
             actions.push(Action::Start { job, before_boot_ms });
@@ -438,7 +511,7 @@ impl AgentCore {
                 // Claimed by the process before us. Without a folder nothing was spawned; but a folder made shortly
                 // before the machine died may be gone with it.
                 let end = if earlier == boot {
-                    RunEnd::NotStarted { reason: "the agent stopped between claim and start".to_owned() }
+                    RunEnd::NotStarted { reason: "the agent stopped between claim and start".to_owned(), again: true }
                 } else {
                     RunEnd::Lost { reason: "the machine was started anew between claim and end".to_owned() }
                 };

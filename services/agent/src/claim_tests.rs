@@ -132,7 +132,10 @@ fn a_run_is_stored_claimed_acknowledged_started_and_reported_in_this_order() {
     let ended = agent.handle(Input::Ended { run: run(1), facts: Box::new(facts(RunEnd::Exited { code: 3 }, 2)) }, 40);
     assert_eq!(reported_end(&ended), Some(RunEnd::Exited { code: 3 }));
     // Its report waits: still named in the heartbeat, its slot free again.
-    assert_eq!((agent.core.heartbeat().runs, agent.core.heartbeat().outbox, agent.core.free_slots()), (vec![run(1)], 1, 2));
+    assert_eq!(
+        (agent.core.heartbeat().runs, agent.core.heartbeat().outbox, agent.core.free_slots()),
+        (vec![run(1)], 1, 2)
+    );
     assert_eq!(agent.handle(Input::ReportAcked { number: 1 }, 50), [Action::AwaitOutput { run: run(1) }]);
     assert_eq!(agent.core.heartbeat().runs, []);
     assert_eq!(agent.handle(Input::OutputStored { run: run(1) }, 60), [Action::Delete { run: run(1) }]);
@@ -187,7 +190,10 @@ fn a_message_that_comes_again_starts_nothing_again() {
     agent.handle(Input::Ended { run: run(1), facts: Box::new(facts(RunEnd::Exited { code: 0 }, 1)) }, 7);
     assert_eq!(words(&agent.handle(Input::Job(Box::new(message(1, 1))), 8)), ["Ack"]);
     // An end that is told twice is reported once.
-    assert_eq!(agent.handle(Input::Ended { run: run(1), facts: Box::new(facts(RunEnd::Exited { code: 0 }, 1)) }, 9), []);
+    assert_eq!(
+        agent.handle(Input::Ended { run: run(1), facts: Box::new(facts(RunEnd::Exited { code: 0 }, 1)) }, 9),
+        []
+    );
 }
 
 #[test]
@@ -311,7 +317,11 @@ fn only_one_of_two_instances_ever_starts_a_run() {
                 agents[crashed].restart("boot-1", BTreeMap::new(), 1);
             }
             for (index, agent) in agents.iter_mut().enumerate() {
-                let input = if index == first { Input::ClaimWon { run: run(1) } } else { Input::ClaimFound { run: run(1), ours: false } };
+                let input = if index == first {
+                    Input::ClaimWon { run: run(1) }
+                } else {
+                    Input::ClaimFound { run: run(1), ours: false }
+                };
                 starts += agent.handle(input, 2).iter().filter(|action| matches!(action, Action::Start { .. })).count();
             }
             assert_eq!(starts, 1, "crash {crash:?}, first {first}");

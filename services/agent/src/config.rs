@@ -59,7 +59,11 @@ impl Config {
     /// # Errors
     /// When it is no name, or another value makes no sense.
     pub fn checked(&self) -> anyhow::Result<AgentName> {
-        ensure!(self.output.run_bytes >= 64 << 10, "output.run_bytes is {}, wanted at least 65536", self.output.run_bytes);
+        ensure!(
+            self.output.run_bytes >= 64 << 10,
+            "output.run_bytes is {}, wanted at least 65536",
+            self.output.run_bytes
+        );
         AgentName::new(&self.agent).context("agent (ORDO_AGENT) is no name")
     }
 

@@ -111,10 +111,15 @@ fn read(path: &Path) -> io::Result<(Vec<Record>, u64)> {
             Ok(record) => records.push(record),
             Err(error) => {
                 // Not synced when the machine died, if nothing readable follows; else somebody broke it.
-                let follows = bytes[good + length + 1..].split(|b| *b == b'\n').any(|line| serde_json::from_slice::<Record>(line).is_ok());
+                let follows = bytes[good + length + 1..]
+                    .split(|b| *b == b'\n')
+                    .any(|line| serde_json::from_slice::<Record>(line).is_ok());
                 if follows {
                     let line = records.len() + 1;
-                    let text = format!("{} is broken in line {line}: {error}; to go on without it, move it away (runs that it alone knows will be lost)", path.display());
+                    let text = format!(
+                        "{} is broken in line {line}: {error}; to go on without it, move it away (runs that it alone knows will be lost)",
+                        path.display()
+                    );
                     return Err(io::Error::new(io::ErrorKind::InvalidData, text));
                 }
                 tracing::warn!(path = %path.display(), dropped = bytes.len() - good, "records that were never synced are dropped");
@@ -285,7 +290,11 @@ mod tests {
     #[test]
     fn a_file_that_is_broken_in_the_middle_is_refused() {
         let data = folder("broken");
-        fs::write(data.join("records.jsonl"), "{\"marks\":{\"number\":1,\"epoch\":0}}\n\0\0\n{\"marks\":{\"number\":2,\"epoch\":0}}\n").unwrap();
+        fs::write(
+            data.join("records.jsonl"),
+            "{\"marks\":{\"number\":1,\"epoch\":0}}\n\0\0\n{\"marks\":{\"number\":2,\"epoch\":0}}\n",
+        )
+        .unwrap();
         let error = DiskLog::open(&data, |_| {}).err().unwrap().to_string();
         assert!(error.contains("is broken in line 2"), "{error}");
         fs::remove_dir_all(data).unwrap();

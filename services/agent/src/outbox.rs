@@ -18,7 +18,12 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 const UNDER_WAY: usize = 64;
 
 /// Publishes what comes until there is nobody who sends, or the bus is closed.
-pub async fn run(bus: Bus, mut reports: UnboundedReceiver<Arc<ReportMessage>>, events: UnboundedSender<Event>, cancel: CancellationToken) {
+pub async fn run(
+    bus: Bus,
+    mut reports: UnboundedReceiver<Arc<ReportMessage>>,
+    events: UnboundedSender<Event>,
+    cancel: CancellationToken,
+) {
     let mut waiting: VecDeque<Arc<ReportMessage>> = VecDeque::new();
     let mut under_way = FuturesOrdered::new();
     let mut alone = false;

@@ -52,7 +52,8 @@ mod tests {
     use super::*;
 
     fn kinds() -> BTreeMap<VariableName, Kind> {
-        let kinds = [("s", Kind::String), ("n", Kind::Number), ("b", Kind::Boolean), ("l", Kind::List), ("m", Kind::Map)];
+        let kinds =
+            [("s", Kind::String), ("n", Kind::Number), ("b", Kind::Boolean), ("l", Kind::List), ("m", Kind::Map)];
         kinds.into_iter().map(|(name, kind)| (name.parse().unwrap(), kind)).collect()
     }
 

@@ -41,10 +41,16 @@ pub enum Seen {
 }
 
 /// Starts the task that keeps the connection; the first event is [`Event::Runner`].
-pub fn start(data: PathBuf, program: PathBuf, events: UnboundedSender<Event>, cancel: CancellationToken) -> UnboundedSender<Order> {
+pub fn start(
+    data: PathBuf,
+    program: PathBuf,
+    events: UnboundedSender<Event>,
+    cancel: CancellationToken,
+) -> UnboundedSender<Order> {
     let (sender, orders) = unbounded_channel();
     let (said, replies) = unbounded_channel();
-    let link = Link { data, program, events, said, connections: BTreeMap::new(), next: 0, build: build_of_this_program() };
+    let link =
+        Link { data, program, events, said, connections: BTreeMap::new(), next: 0, build: build_of_this_program() };
     tokio::spawn(async move {
         tokio::select! {
             () = cancel.cancelled() => {}
@@ -199,7 +205,8 @@ impl Link {
         let there = async {
             while !sockets(&self.data).iter().any(|socket| !before.contains(socket)) {
                 if child.try_wait()?.is_some() {
-                    // Perhaps because another one is there already; else its log says why.
+                    // Perhaps because another one is there already, or is just letting go; else its log says why.
+                    tokio::time::sleep(Duration::from_millis(20)).await;
                     return Ok(());
                 }
                 tokio::time::sleep(Duration::from_millis(2)).await;
@@ -245,15 +252,18 @@ impl Link {
     /// Tells what runs and what has ended, by the runners and by the run folders.
     async fn report(&self, running: &mut BTreeSet<RunId>) {
         let data = self.data.clone();
-        let mut seen: BTreeMap<RunId, Seen> = std::mem::take(running).into_iter().map(|run| (run, Seen::Running)).collect();
+        let mut seen: BTreeMap<RunId, Seen> =
+            std::mem::take(running).into_iter().map(|run| (run, Seen::Running)).collect();
         let folders = tokio::task::spawn_blocking(move || {
             let folders = RunFolder::all(&data)?.into_iter();
             Ok::<_, io::Error>(folders.map(|(run, folder)| (run, folder.end())).collect::<Vec<_>>())
         });
         match folders.await {
-            Ok(Ok(folders)) => seen.extend(folders.into_iter().map(|(run, end)| {
-                (run, end.map_or(Seen::Running, |end| Seen::Ended(Box::new(end))))
-            })),
+            Ok(Ok(folders)) => seen.extend(
+                folders
+                    .into_iter()
+                    .map(|(run, end)| (run, end.map_or(Seen::Running, |end| Seen::Ended(Box::new(end))))),
+            ),
             Ok(Err(error)) => tracing::error!(%error, "run folders cannot be read"),
             Err(error) => tracing::error!(%error, "run folders were not read"),
         }

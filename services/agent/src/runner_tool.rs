@@ -1,9 +1,9 @@
 //! Looking at the runner of a data folder, and ending it, without being its agent: for `ordo up` and its Ctrl-C.
 
+use crate::runner;
 use crate::runner::folder::RunFolder;
 use crate::runner::protocol::{Reply, Request};
 use crate::runner::sweep::runner_folder;
-use crate::runner;
 use ordo_domain::{Instant, OrderId, Position, RunId};
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Write};
@@ -38,7 +38,8 @@ impl fmt::Display for RunnerJob {
 /// The sockets of a data folder, of living and of dead runners.
 pub(crate) fn sockets(data: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(runner_folder(data)).into_iter().flatten().flatten();
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "sock")).collect();
+    let mut paths: Vec<PathBuf> =
+        entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "sock")).collect();
     paths.sort();
     paths
 }

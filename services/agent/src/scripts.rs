@@ -46,9 +46,9 @@ impl Scripts {
         let text = match on_disk {
             Some(text) => text,
             None => {
-                let text = tokio::time::timeout(within, self.fetch(hash))
-                    .await
-                    .map_err(|_| format!("the script {hash} could not be fetched within {} ms", within.as_millis()))??;
+                let text = tokio::time::timeout(within, self.fetch(hash)).await.map_err(|_| {
+                    format!("the script {hash} could not be fetched within {} ms", within.as_millis())
+                })??;
                 store(&path, &text).map_err(|error| format!("the script {hash} cannot be stored: {error}"))?;
                 text
             }
@@ -63,7 +63,11 @@ impl Scripts {
         loop {
             match self.bus.definition(hash.as_str()).await {
                 Ok(Some(text)) if text.len() > limit::SCRIPT_BYTES => {
-                    return Err(format!("the script {hash} is {} bytes long, at most {} are allowed", text.len(), limit::SCRIPT_BYTES));
+                    return Err(format!(
+                        "the script {hash} is {} bytes long, at most {} are allowed",
+                        text.len(),
+                        limit::SCRIPT_BYTES
+                    ));
                 }
                 Ok(Some(text)) => return Ok(text.to_vec()),
                 Ok(None) => return Err(format!("the script {hash} is not in the definition store")),

@@ -4,13 +4,13 @@
 use crate::claim::{Action, AgentCore, Input, Me, Moment, OnDisk, Record, StoredJob};
 use crate::config::Config;
 use crate::disk_log::{DiskLog, Logged};
+use crate::results;
 use crate::runner::folder::RunFolder;
 use crate::runner::protocol::{EndFacts, Reply, RunMeta, StartRefusal, StartRequest};
 use crate::runner::system;
 use crate::runner_link::{Order, Seen};
 use crate::scripts::Scripts;
 use crate::ship::Shipment;
-use crate::results;
 use ordo_contract::heartbeat::AgentHeartbeat;
 use ordo_contract::job::{JobMessage, KillMessage};
 use ordo_contract::report::ReportMessage;
@@ -33,7 +33,10 @@ pub enum Event {
     /// What the runners and the run folders say, at the start and when a runner came or went.
     Seen(BTreeMap<RunId, Seen>),
     /// A start is ready for the runner, or will never be.
-    Prepared { run: RunId, request: Result<Box<StartRequest>, String> },
+    Prepared {
+        run: RunId,
+        request: Result<Box<StartRequest>, String>,
+    },
     Look(oneshot::Sender<Snapshot>),
 }
 
@@ -89,7 +92,8 @@ impl Shell {
         instance: InstanceId,
         cancel: CancellationToken,
     ) -> Self {
-        let base_env = ["PATH", "HOME", "LANG"].into_iter().filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)));
+        let base_env =
+            ["PATH", "HOME", "LANG"].into_iter().filter_map(|name| Some((name.to_owned(), std::env::var(name).ok()?)));
         let mut base_env: BTreeMap<String, String> = base_env.collect();
         let path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
         for (name, value) in [("PATH", path), ("HOME", "/"), ("LANG", "C.UTF-8")] {
@@ -206,7 +210,8 @@ impl Shell {
 
     fn claim(&self, claim: ReportMessage) {
         let Report::Accepted { run } = claim.report.clone() else { return };
-        let (bus, events, cancel, instance) = (self.bus.clone(), self.events.clone(), self.cancel.clone(), self.instance.clone());
+        let (bus, events, cancel, instance) =
+            (self.bus.clone(), self.events.clone(), self.cancel.clone(), self.instance.clone());
         tokio::spawn(async move {
             let subject = bus.names().report_accepted(claim.agent.as_str(), run.as_str());
             let Ok(payload) = serde_json::to_vec(&claim) else { return };
@@ -360,9 +365,9 @@ impl Shell {
     }
 
     fn delete(&self, run: RunId) {
-        let (folder, events) = (RunFolder::new(&self.data, &run), self.events.clone());
+        let (data, events) = (self.data.clone(), self.events.clone());
         tokio::task::spawn_blocking(move || {
-            match folder.remove() {
+            match RunFolder::new(&data, &run).recycle(&data) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     tracing::warn!(run_id = %run, %error, "run folder cannot be removed");
                 }
@@ -397,7 +402,10 @@ fn facts_of(end: &EndFacts, job: Option<&Arc<JobMessage>>) -> RunFacts {
 }
 
 /// What was seen, for the core.
-pub fn on_disk(seen: &BTreeMap<RunId, Seen>, job_of: impl Fn(&RunId) -> Option<Arc<JobMessage>>) -> BTreeMap<RunId, OnDisk> {
+pub fn on_disk(
+    seen: &BTreeMap<RunId, Seen>,
+    job_of: impl Fn(&RunId) -> Option<Arc<JobMessage>>,
+) -> BTreeMap<RunId, OnDisk> {
     let runs = seen.iter().map(|(run, seen)| {
         let state = match seen {
             Seen::Running => OnDisk::Running,

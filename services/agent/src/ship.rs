@@ -34,10 +34,18 @@ const JANITOR: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub enum Shipment {
     /// So many frames lie in the first part.
-    Frames { run: RunId, frames: u32 },
-    Ended { run: RunId, end: Box<EndFacts> },
+    Frames {
+        run: RunId,
+        frames: u32,
+    },
+    Ended {
+        run: RunId,
+        end: Box<EndFacts>,
+    },
     /// Its end was reported: from now on history can have everything.
-    Reported { run: RunId },
+    Reported {
+        run: RunId,
+    },
 }
 
 impl Shipment {
@@ -74,7 +82,14 @@ struct Context {
 }
 
 /// Starts shipping; ends with `cancel`.
-pub fn start(bus: &Bus, agent: AgentName, data: PathBuf, limits: OutputConfig, events: UnboundedSender<Event>, cancel: CancellationToken) -> UnboundedSender<Shipment> {
+pub fn start(
+    bus: &Bus,
+    agent: AgentName,
+    data: PathBuf,
+    limits: OutputConfig,
+    events: UnboundedSender<Event>,
+    cancel: CancellationToken,
+) -> UnboundedSender<Shipment> {
     let (sender, shipments) = unbounded_channel();
     let (questions, asked) = unbounded_channel();
     let context = Context { bus: bus.clone(), agent, data, events, questions, cancel: cancel.clone() };
@@ -154,8 +169,10 @@ fn begin(context: &Context, run: &RunId) -> Shipping {
 
 /// What waits for history may neither grow old nor large without end.
 fn keep_within(context: &Context, limits: &OutputConfig, runs: &mut BTreeMap<RunId, Shipping>) {
-    let mut waiting: Vec<(Instant, u64, RunId)> =
-        runs.iter().filter_map(|(run, shipping)| shipping.waits.map(|(since, bytes)| (since, bytes, run.clone()))).collect();
+    let mut waiting: Vec<(Instant, u64, RunId)> = runs
+        .iter()
+        .filter_map(|(run, shipping)| shipping.waits.map(|(since, bytes)| (since, bytes, run.clone())))
+        .collect();
     waiting.sort();
     let mut total: u64 = waiting.iter().map(|(_, bytes, _)| bytes).sum();
     let oldest = Duration::from_secs(u64::from(limits.keep_days) * 86_400);
@@ -173,7 +190,12 @@ fn keep_within(context: &Context, limits: &OutputConfig, runs: &mut BTreeMap<Run
 }
 
 /// Ships one run; returns when history has all of it.
-async fn ship(context: &Context, run: &RunId, mut goal: watch::Receiver<Goal>, cancel: &CancellationToken) -> io::Result<()> {
+async fn ship(
+    context: &Context,
+    run: &RunId,
+    mut goal: watch::Receiver<Goal>,
+    cancel: &CancellationToken,
+) -> io::Result<()> {
     let folder = RunFolder::new(&context.data, run);
     let meta = folder.meta().ok_or_else(|| io::Error::other("its run.json is not there or not readable"))?;
     let mut reader = OutputReader::new(folder.clone());
@@ -252,7 +274,8 @@ async fn send_some(
     .await
     .map_err(io::Error::other)??;
     let count = frames.len();
-    let messages = frames.into_iter().filter(|frame| wanted(frame.chunk)).map(|frame| message(context, meta, frame)).collect();
+    let messages =
+        frames.into_iter().filter(|frame| wanted(frame.chunk)).map(|frame| message(context, meta, frame)).collect();
     context.bus.publish_all(messages, cancel).await.map_err(io::Error::other)?;
     Ok((reader, count))
 }
@@ -273,7 +296,11 @@ fn message(context: &Context, meta: &RunMeta, frame: Frame) -> Outgoing {
 }
 
 /// Many runs in one question.
-async fn answer_questions(bus: Bus, mut asked: UnboundedReceiver<(RunId, oneshot::Sender<Option<StoredRun>>)>, cancel: CancellationToken) {
+async fn answer_questions(
+    bus: Bus,
+    mut asked: UnboundedReceiver<(RunId, oneshot::Sender<Option<StoredRun>>)>,
+    cancel: CancellationToken,
+) {
     let (noun, verb) = history::OUTPUT_STORED.split_once('.').unwrap_or_default();
     let subject = bus.names().request(bus.user(), "history", noun, verb);
     loop {

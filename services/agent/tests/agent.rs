@@ -2,10 +2,10 @@
 //! controller and the history.
 #![allow(clippy::unwrap_used)]
 
-#[path = "agent/harness.rs"]
-mod harness;
 #[path = "agent/claiming.rs"]
 mod claiming;
+#[path = "agent/harness.rs"]
+mod harness;
 #[path = "agent/shipping.rs"]
 mod shipping;
 #[path = "agent/surviving.rs"]

@@ -1,10 +1,10 @@
 //! The runner as a process, without a bus.
 #![allow(clippy::unwrap_used)]
 
-#[path = "runner/harness.rs"]
-mod harness;
 #[path = "runner/ending.rs"]
 mod ending;
+#[path = "runner/harness.rs"]
+mod harness;
 #[path = "runner/output.rs"]
 mod output;
 #[path = "runner/starting.rs"]

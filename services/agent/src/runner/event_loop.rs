@@ -58,8 +58,9 @@ pub struct EventLoop {
     listener: UnixListener,
     wake: File,
     signals: File,
-    /// Held while this runner takes new runs.
+    /// Held while this runner takes new runs, and while the last ones start.
     active: Option<File>,
+    draining: bool,
     spawner: Spawner,
     /// Sent to be spawned; and how it is to be ended as soon as it is.
     starting: BTreeMap<RunId, Option<Ending>>,
@@ -87,7 +88,8 @@ impl EventLoop {
         active: File,
     ) -> io::Result<Self> {
         // Before the threads: they inherit the mask.
-        let signals = system::signals(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGCHLD, libc::SIGPIPE])?;
+        let signals =
+            system::signals(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGCHLD, libc::SIGPIPE])?;
         let wake = system::eventfd()?;
         let epoll = Epoll::new()?;
         epoll.add(&listener, LISTENER, false)?;
@@ -106,6 +108,7 @@ impl EventLoop {
             wake,
             signals,
             active: Some(active),
+            draining: false,
             spawner,
             starting: BTreeMap::new(),
             jobs: HashMap::new(),
@@ -159,7 +162,7 @@ impl EventLoop {
             self.quiet_since = Instant::now();
         }
         let told = !self.connections.values().any(Connection::is_waiting);
-        idle && (self.quiet_since.elapsed() >= self.idle || (told && (self.stopping || self.active.is_none())))
+        idle && (self.quiet_since.elapsed() >= self.idle || (told && (self.stopping || self.draining)))
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -226,6 +229,14 @@ impl EventLoop {
                     }
                 }
             }
+        }
+        self.let_go();
+    }
+
+    /// Another runner may take new runs as soon as no start of ours is under way.
+    fn let_go(&mut self) {
+        if self.draining && self.starting.is_empty() {
+            self.active = None;
         }
     }
 
@@ -439,7 +450,8 @@ impl EventLoop {
             Request::List => self.answer(number, &Reply::Running { runs: self.runs() }),
             Request::Drain => {
                 tracing::info!(runs = self.runs().len(), "draining");
-                self.active = None;
+                self.draining = true;
+                self.let_go();
                 self.answer(number, &Reply::Draining);
             }
             Request::Sweep => match self.sweep() {
@@ -504,7 +516,7 @@ impl EventLoop {
         let run = request.meta.run.clone();
         if self.by_run.contains_key(&run) || self.starting.contains_key(&run) {
             self.answer(number, &Reply::Refused { run, refusal: StartRefusal::Taken });
-        } else if self.active.is_none() || self.stopping {
+        } else if self.draining || self.stopping {
             self.answer(number, &Reply::Refused { run, refusal: StartRefusal::Draining });
         } else {
             self.starting.insert(run, None);
@@ -581,7 +593,7 @@ impl EventLoop {
 
 fn not_started(reason: String) -> EndFacts {
     let facts = RunFacts {
-        end: RunEnd::NotStarted { reason },
+        end: RunEnd::NotStarted { reason, again: false },
         started_at: None,
         ended_at: system::now(),
         usage: ordo_domain::run::report::Usage::default(),

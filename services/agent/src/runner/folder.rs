@@ -1,4 +1,5 @@
-//! The files of one run, `runs/<run>/`:
+//! The files of one run, `runs/<run>/`. The folder is made aside (`spare/`), filled with `run.json` and renamed into
+//! place, which one caller wins.
 //!
 //! | File | Written | Holds |
 //! |---|---|---|
@@ -8,21 +9,25 @@
 //! | `end.json` | at the end, by one write | how it ended; the run is over when it is there and whole |
 
 use super::protocol::{EndFacts, MainProcess, RunMeta};
+use nix::errno::Errno;
 use ordo_domain::RunId;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunFolder {
     path: PathBuf,
 }
 
-/// What [`RunFolder::take`] found.
+/// What [`Spares::take`] found.
 #[derive(Debug)]
 pub enum Taken {
-    Ours(RunFolder),
+    /// With the file `run.json`, for its second line.
+    Ours(RunFolder, fs::File),
     /// Somebody was first.
     Before,
 }
@@ -32,22 +37,17 @@ pub fn runs_folder(data: &Path) -> PathBuf {
     data.join("runs")
 }
 
+/// Where folders wait to be used again.
+pub fn spare_folder(data: &Path) -> PathBuf {
+    data.join("spare")
+}
+
+/// So many wait at most.
+const SPARES: usize = 256;
+
 impl RunFolder {
     pub fn new(data: &Path, run: &RunId) -> Self {
         Self { path: runs_folder(data).join(run.as_str()) }
-    }
-
-    /// Makes the folder: exactly one caller ever wins a run.
-    ///
-    /// # Errors
-    /// When it can neither be made nor is there: a full disk, a missing right.
-    pub fn take(data: &Path, run: &RunId) -> io::Result<Taken> {
-        let folder = Self::new(data, run);
-        match fs::DirBuilder::new().mode(0o700).create(&folder.path) {
-            Ok(()) => Ok(Taken::Ours(folder)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Taken::Before),
-            Err(error) => Err(error),
-        }
     }
 
     /// All run folders of a data folder.
@@ -103,18 +103,6 @@ impl RunFolder {
         self.path.join("results")
     }
 
-    /// Writes the first line of `run.json`; the file is handed back for the second.
-    ///
-    /// # Errors
-    /// A full disk: then nothing may be started.
-    pub fn write_meta(&self, meta: &RunMeta) -> io::Result<fs::File> {
-        let mut file = fs::File::create(self.path.join("run.json"))?;
-        let mut line = serde_json::to_vec(meta)?;
-        line.push(b'\n');
-        file.write_all(&line)?;
-        Ok(file)
-    }
-
     /// `None`: not written, or not whole.
     pub fn meta(&self) -> Option<RunMeta> {
         serde_json::from_slice(self.run_lines()?.split(|b| *b == b'\n').next()?).ok()
@@ -142,7 +130,125 @@ impl RunFolder {
         serde_json::from_slice(&fs::read(self.path.join("end.json")).ok()?).ok()
     }
 
-    pub fn remove(&self) -> io::Result<()> {
-        fs::remove_dir_all(&self.path)
+    /// Makes room: the folder becomes a spare one, or goes where there are enough of them.
+    ///
+    /// # Errors
+    /// When it can neither be emptied nor removed.
+    pub fn recycle(&self, data: &Path) -> io::Result<()> {
+        let spares = spare_folder(data);
+        if fs::read_dir(&spares).map_or(SPARES, Iterator::count) >= SPARES {
+            return fs::remove_dir_all(&self.path);
+        }
+        for entry in fs::read_dir(&self.path)? {
+            let path = entry?.path();
+            match path.file_name().and_then(|name| name.to_str()) {
+                Some("run.json" | "end.json") => {}
+                Some("output") => fs::File::options().write(true).open(&path)?.set_len(0)?,
+                _ if path.is_dir() => fs::remove_dir_all(&path)?,
+                _ => fs::remove_file(&path)?,
+            }
+        }
+        let Some(name) = self.path.file_name() else { return Ok(()) };
+        fs::rename(&self.path, spares.join(name)).or_else(|_| fs::remove_dir_all(&self.path))
+    }
+}
+
+/// Folders that were used and are empty now. A file system that gives out inodes which were just freed only reluctantly
+/// (ext4 looks at each of them) makes the making and removing of a few files a third of the cost of a short job.
+pub struct Spares {
+    data: PathBuf,
+    pool: Mutex<Pool>,
+}
+
+#[derive(Default)]
+struct Pool {
+    free: Vec<PathBuf>,
+    /// Being filled by one of us, and seen by whoever lists the folder.
+    in_use: BTreeSet<PathBuf>,
+}
+
+impl Spares {
+    /// # Errors
+    /// When their folder cannot be made.
+    pub fn open(data: &Path) -> io::Result<Self> {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(spare_folder(data))?;
+        Ok(Self { data: data.to_owned(), pool: Mutex::default() })
+    }
+
+    /// Takes the folder of a run, with its `run.json` in it: exactly one caller ever wins a run.
+    ///
+    /// # Errors
+    /// A full disk, a missing right: nothing was taken.
+    pub fn take(&self, meta: &RunMeta) -> io::Result<Taken> {
+        let target = RunFolder::new(&self.data, &meta.run);
+        loop {
+            let spare = self.reserve()?;
+            let outcome = prepare(&spare, meta).and_then(|run_file| {
+                rename_to_new(&spare, &target.path)?;
+                Ok(run_file)
+            });
+            let mut pool = self.lock();
+            pool.in_use.remove(&spare);
+            match outcome {
+                Ok(run_file) => return Ok(Taken::Ours(target, run_file)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    pool.free.push(spare);
+                    return Ok(Taken::Before);
+                }
+                // Somebody removed the spare one. Where the folder of runs is missing, that is no reason to try on.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !spare.exists() => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// A spare folder that nobody else fills.
+    fn reserve(&self) -> io::Result<PathBuf> {
+        let mut pool = self.lock();
+        if pool.free.is_empty() {
+            let there = fs::read_dir(spare_folder(&self.data))?.flatten().map(|entry| entry.path());
+            let free: Vec<PathBuf> = there.filter(|path| !pool.in_use.contains(path)).collect();
+            pool.free = free;
+        }
+        let path = match pool.free.pop() {
+            Some(path) => path,
+            None => {
+                let path = spare_folder(&self.data).join(format!("new-{:016x}", rand::random::<u64>()));
+                fs::DirBuilder::new().mode(0o700).create(&path)?;
+                path
+            }
+        };
+        pool.in_use.insert(path.clone());
+        Ok(path)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Empties what the last run left and writes the first line of `run.json`; the file is handed back for the second.
+fn prepare(spare: &Path, meta: &RunMeta) -> io::Result<fs::File> {
+    let mut run_file = fs::File::create(spare.join("run.json"))?;
+    match fs::File::options().write(true).truncate(true).open(spare.join("end.json")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut line = serde_json::to_vec(meta)?;
+    line.push(b'\n');
+    run_file.write_all(&line)?;
+    Ok(run_file)
+}
+
+/// Renames unless the new name is there already.
+fn rename_to_new(old: &Path, new: &Path) -> io::Result<()> {
+    use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+    match renameat2(AT_FDCWD, old, AT_FDCWD, new, RenameFlags::RENAME_NOREPLACE) {
+        // A file system that does not know the flag: an empty folder is taken first, and may be replaced.
+        Err(Errno::EINVAL | Errno::ENOSYS) => {
+            fs::DirBuilder::new().mode(0o700).create(new)?;
+            fs::rename(old, new)
+        }
+        outcome => outcome.map_err(io::Error::from),
     }
 }

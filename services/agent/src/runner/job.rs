@@ -180,15 +180,19 @@ impl Job {
     /// All that is to be said of it.
     pub fn end_facts(&mut self) -> EndFacts {
         let (output, head_frames, omitted) = self.writer.finish(now_ms());
-        let (exit, used, ended_at) = self.ended.unwrap_or((Exit::Signal(libc::SIGKILL), Used::default(), system::now()));
+        let (exit, used, ended_at) =
+            self.ended.unwrap_or((Exit::Signal(libc::SIGKILL), Used::default(), system::now()));
         let end = match (self.ending, exit) {
             (Some(Ending::Kill), _) => RunEnd::Killed,
-            (Some(Ending::Timeout), _) => RunEnd::TimedOut { limit: Span::from_millis(self.timeout_ms.unwrap_or_default()) },
+            (Some(Ending::Timeout), _) => {
+                RunEnd::TimedOut { limit: Span::from_millis(self.timeout_ms.unwrap_or_default()) }
+            }
             (Some(Ending::Stop), _) => RunEnd::Lost { reason: "its runner was stopped and ended it".to_owned() },
             (None, Exit::Code(code)) => RunEnd::Exited { code },
             (None, Exit::Signal(signal)) => RunEnd::Signalled { signal },
         };
-        let usage = Usage { cpu_user_ms: used.user_ms, cpu_system_ms: used.system_ms, memory_peak_bytes: used.peak_bytes };
+        let usage =
+            Usage { cpu_user_ms: used.user_ms, cpu_system_ms: used.system_ms, memory_peak_bytes: used.peak_bytes };
         let (results, results_error) = match self.read_results() {
             Ok(results) => (results, None),
             Err(reason) => (None, Some(reason)),
@@ -216,7 +220,9 @@ impl Job {
         if text.len() > limit::RESULTS_BYTES {
             return Err(format!("the results file is longer than {} bytes", limit::RESULTS_BYTES));
         }
-        String::from_utf8(self.secrets.masked(&text)).map(Some).map_err(|_| "the results file is not UTF-8 text".to_owned())
+        String::from_utf8(self.secrets.masked(&text))
+            .map(Some)
+            .map_err(|_| "the results file is not UTF-8 text".to_owned())
     }
 }
 

@@ -2,7 +2,7 @@
 //! an upgrade of the agent touches none of them.
 //!
 //! It owns the pipes of its jobs, their process groups, their time limits and their run folders. It knows no bus, no
-//! order and no controller, and it must never start the same run twice: the run folder is made by `mkdir`, which one
+//! order and no controller, and it must never start the same run twice: the run folder is renamed into place, which one
 //! wins. A runner that dies makes its runs lost; the next one ends what is left of them and says so.
 //!
 //! # Layout

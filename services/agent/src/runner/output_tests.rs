@@ -46,7 +46,11 @@ fn the_order_of_the_channels_is_kept_and_everything_is_counted() {
     let shown: Vec<_> = frames.iter().map(|f| (f.chunk, f.header.channel, f.bytes.as_slice())).collect();
     assert_eq!(
         shown,
-        [(1, Channel::Stdout, &b"one\ntwo\n"[..]), (2, Channel::Stderr, b"oops\xff\x00\n"), (3, Channel::Stdout, b"three")]
+        [
+            (1, Channel::Stdout, &b"one\ntwo\n"[..]),
+            (2, Channel::Stderr, b"oops\xff\x00\n"),
+            (3, Channel::Stdout, b"three")
+        ]
     );
     assert_eq!(survey(&folder), (summary, head));
 }

@@ -17,9 +17,13 @@ pub const LINE_BYTES: usize = 256 * 1024;
 pub enum Request {
     /// I am the agent of this data folder: tell me of ends and output from now on. An earlier agent's connection is
     /// read to its end and closed first, so that after the answer nothing of it is under way.
-    Attach { build: String },
+    Attach {
+        build: String,
+    },
     Start(Box<StartRequest>),
-    Kill { run: RunId },
+    Kill {
+        run: RunId,
+    },
     /// What runs.
     List,
     /// Start nothing more, end when the last run has; another runner takes over.
@@ -27,30 +31,62 @@ pub enum Request {
     /// End the runs of runners that died.
     Sweep,
     /// End. `kill`: with all runs, else only if there is none.
-    Stop { kill: bool },
+    Stop {
+        kill: bool,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reply {
-    Attached { protocol: u32, runner: String, pid: u32, build: String, capacity: u32, runs: Vec<RunId> },
+    Attached {
+        protocol: u32,
+        runner: String,
+        pid: u32,
+        build: String,
+        capacity: u32,
+        runs: Vec<RunId>,
+    },
     /// Its process runs.
-    Started { run: RunId, at: Instant },
+    Started {
+        run: RunId,
+        at: Instant,
+    },
     /// Nothing was spawned and no folder taken.
-    Refused { run: RunId, refusal: StartRefusal },
+    Refused {
+        run: RunId,
+        refusal: StartRefusal,
+    },
     /// So many frames of its first part lie on disk.
-    Output { run: RunId, frames: u32 },
+    Output {
+        run: RunId,
+        frames: u32,
+    },
     /// It has ended, and `end.json` says so.
-    Ended { run: RunId, facts: Box<EndFacts> },
+    Ended {
+        run: RunId,
+        facts: Box<EndFacts>,
+    },
     /// The kill is under way; or there was nothing to kill.
-    Killing { run: RunId, known: bool },
-    Running { runs: Vec<RunId> },
+    Killing {
+        run: RunId,
+        known: bool,
+    },
+    Running {
+        runs: Vec<RunId>,
+    },
     Draining,
     /// These were lost with their runners; their folders have an end now.
-    Swept { lost: Vec<RunId> },
+    Swept {
+        lost: Vec<RunId>,
+    },
     /// `None`: it runs on, because these do.
-    Stopping { runs: Vec<RunId> },
-    Misunderstood { reason: String },
+    Stopping {
+        runs: Vec<RunId>,
+    },
+    Misunderstood {
+        reason: String,
+    },
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]

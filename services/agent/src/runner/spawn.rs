@@ -1,7 +1,7 @@
 //! From a start request to a process. On a few threads of their own: a spawn keeps its thread until the program is
 //! loaded, and two cores load more than one program at a time.
 
-use super::folder::{RunFolder, Taken};
+use super::folder::{RunFolder, Spares, Taken};
 use super::mask::{SHORTEST, Secrets};
 use super::process_table;
 use super::protocol::{MainProcess, StartRefusal, StartRequest};
@@ -13,7 +13,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 
 /// Longest secret; it has to fit into an environment.
@@ -23,9 +23,16 @@ const SECRET_BYTES: u64 = 64 * 1024;
 pub enum Outcome {
     Spawned(Box<Spawned>),
     /// Nothing happened and no folder was taken.
-    Refused { run: RunId, refusal: StartRefusal },
+    Refused {
+        run: RunId,
+        refusal: StartRefusal,
+    },
     /// The folder is ours, a process there is none.
-    NotStarted { run: RunId, folder: RunFolder, reason: String },
+    NotStarted {
+        run: RunId,
+        folder: RunFolder,
+        reason: String,
+    },
 }
 
 /// A job with its process.
@@ -48,7 +55,7 @@ pub struct Spawner {
 
 /// What every spawn needs.
 struct Context {
-    data: PathBuf,
+    spares: Spares,
     runner: String,
     boot: String,
     null: File,
@@ -64,7 +71,8 @@ impl Spawner {
         let (outcomes, done) = mpsc::channel();
         let requests = Arc::new(Mutex::new(requests));
         let null = fs::OpenOptions::new().read(true).open("/dev/null")?;
-        let context = Context { data: data.to_owned(), runner: runner.to_owned(), boot: process_table::boot_id(), null };
+        let context =
+            Context { spares: Spares::open(data)?, runner: runner.to_owned(), boot: process_table::boot_id(), null };
         let context = Arc::new(context);
         let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         for number in 0..(cores * 2).clamp(2, 8) {
@@ -106,8 +114,8 @@ fn start(context: &Context, mut request: StartRequest) -> Outcome {
         let reason = "more than the allowed time has passed since the claim".to_owned();
         return Outcome::Refused { run, refusal: StartRefusal::NotPossible(reason) };
     }
-    let folder = match RunFolder::take(&context.data, &run) {
-        Ok(Taken::Ours(folder)) => folder,
+    let (folder, mut run_file) = match context.spares.take(&request.meta) {
+        Ok(Taken::Ours(folder, run_file)) => (folder, run_file),
         Ok(Taken::Before) => return Outcome::Refused { run, refusal: StartRefusal::Taken },
         Err(error) => {
             let reason = format!("the run folder cannot be made: {error}");
@@ -116,13 +124,13 @@ fn start(context: &Context, mut request: StartRequest) -> Outcome {
     };
     let after_ms = system::boottime_ms();
     match launch(context, &request, &folder) {
-        Ok((run_file, secrets, pid, handle, stdout, stderr)) => {
+        Ok((secrets, pid, handle, stdout, stderr)) => {
             let at = system::now();
             let main = MainProcess { pid, after_ms, before_ms: system::boottime_ms(), at };
             // Read only after our own death, to find leftovers; most of them are known by their environment, too.
             // In one write: a writer of JSON makes one for each token.
             let line = serde_json::to_vec(&main).map_err(io::Error::from);
-            if let Err(error) = line.and_then(|line| (&run_file).write_all(&line)) {
+            if let Err(error) = line.and_then(|line| run_file.write_all(&line)) {
                 tracing::warn!(run_id = %run, %error, "main process of a run not written down");
             }
             Outcome::Spawned(Box::new(Spawned { request, folder, secrets, pid, handle, stdout, stderr, at }))
@@ -131,10 +139,9 @@ fn start(context: &Context, mut request: StartRequest) -> Outcome {
     }
 }
 
-type Launched = (File, Secrets, i32, OwnedFd, File, File);
+type Launched = (Secrets, i32, OwnedFd, File, File);
 
 fn launch(context: &Context, request: &StartRequest, folder: &RunFolder) -> Result<Launched, String> {
-    let run_file = folder.write_meta(&request.meta).map_err(|error| format!("the run folder cannot be written: {error}"))?;
     let mut secrets = Secrets::default();
     let environment = environment(request, folder, &mut secrets)?;
     let directory = match &request.directory {
@@ -162,13 +169,14 @@ fn launch(context: &Context, request: &StartRequest, folder: &RunFolder) -> Resu
         directory: text(&directory, "the working directory")?,
     };
     let no_pipe = |error: io::Error| format!("no pipe for the output: {error}");
-    let ((stdout, stdout_write), (stderr, stderr_write)) = (system::pipe().map_err(no_pipe)?, system::pipe().map_err(no_pipe)?);
+    let ((stdout, stdout_write), (stderr, stderr_write)) =
+        (system::pipe().map_err(no_pipe)?, system::pipe().map_err(no_pipe)?);
     let pid = system::spawn(&image, &context.null, &stdout_write, &stderr_write)
         .map_err(|error| not_spawned(&program, &error))?;
     drop((stdout_write, stderr_write));
     // The child cannot have been collected: only the event loop does that, after it has learnt of it from us.
     match system::pidfd_open(pid) {
-        Ok(handle) => Ok((run_file, secrets, pid, handle, stdout, stderr)),
+        Ok(handle) => Ok((secrets, pid, handle, stdout, stderr)),
         Err(error) => {
             let _ = system::signal_group(pid, libc::SIGKILL);
             Err(format!("started and ended at once, because it cannot be watched: {error}"))

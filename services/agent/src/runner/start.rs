@@ -131,6 +131,7 @@ fn short<T>(path: &Path, work: impl FnOnce(&Path) -> io::Result<T>) -> io::Resul
 /// What an upgrade is known by: two builds of one version differ in size or time.
 pub fn build_of_this_program() -> String {
     use std::os::unix::fs::MetadataExt;
-    let program = fs::metadata("/proc/self/exe").map(|file| format!("{}-{}-{}", file.size(), file.mtime(), file.mtime_nsec()));
+    let program =
+        fs::metadata("/proc/self/exe").map(|file| format!("{}-{}-{}", file.size(), file.mtime(), file.mtime_nsec()));
     format!("{} {}", env!("CARGO_PKG_VERSION"), program.unwrap_or_default())
 }

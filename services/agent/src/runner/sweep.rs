@@ -94,7 +94,11 @@ pub fn sweep(data: &Path, me: &str, is_mine: impl Fn(&RunId) -> bool) -> io::Res
 fn has_others(data: &Path, me: &str) -> bool {
     let locks = fs::read_dir(runner_folder(data)).into_iter().flatten().flatten().map(|entry| entry.path());
     let mut names = locks.filter(|path| path.extension().is_some_and(|e| e == "lock"));
-    names.any(|path| path.file_stem().and_then(|name| name.to_str()).is_some_and(|name| name != me && name != "active" && lives(data, name)))
+    names.any(|path| {
+        path.file_stem()
+            .and_then(|name| name.to_str())
+            .is_some_and(|name| name != me && name != "active" && lives(data, name))
+    })
 }
 
 fn is_young(folder: &RunFolder) -> bool {
@@ -129,7 +133,8 @@ fn end_leftovers(folder: &RunFolder, run: &RunId) {
         };
         let marked: BTreeSet<i32> =
             table.keys().copied().filter(|pid| process_table::run_of(*pid).as_ref() == Some(run)).collect();
-        let is_root = |process: &Proc| marked.contains(&process.pid) || is_main(process.pid) || is_main(process.session);
+        let is_root =
+            |process: &Proc| marked.contains(&process.pid) || is_main(process.pid) || is_main(process.session);
         let mut left = process_table::with_descendants(&table, is_root);
         left.retain(|process| !process.zombie);
         if left.is_empty() {

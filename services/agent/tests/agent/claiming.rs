@@ -25,12 +25,16 @@ async fn two_instances_of_one_name_run_each_job_once() {
         assert_eq!(site.ended(&job.run).await.end, RunEnd::Exited { code: 0 });
     }
     site.no_jobs_waiting().await;
-    let mut lines: Vec<u32> = std::fs::read_to_string(&file).unwrap().lines().map(|line| line.parse().unwrap()).collect();
+    let mut lines: Vec<u32> =
+        std::fs::read_to_string(&file).unwrap().lines().map(|line| line.parse().unwrap()).collect();
     lines.sort_unstable();
     assert_eq!(lines, (0..60).collect::<Vec<_>>());
     let reports = site.reports().await;
     let by = |instance: &str| {
-        reports.iter().filter(|r| r.instance.as_str() == instance && matches!(r.report, Report::Accepted { .. })).count()
+        reports
+            .iter()
+            .filter(|r| r.instance.as_str() == instance && matches!(r.report, Report::Accepted { .. }))
+            .count()
     };
     assert_eq!(by("a1") + by("a2"), 60);
     assert!(by("a1") > 0 && by("a2") > 0, "a1 {} a2 {}", by("a1"), by("a2"));

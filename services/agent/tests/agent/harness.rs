@@ -266,7 +266,8 @@ impl Agent {
     /// The process id of its runner.
     pub fn runner(&self) -> Option<i32> {
         let entries = std::fs::read_dir(self.data.join("runner")).ok()?;
-        let sockets = entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "sock"));
+        let sockets =
+            entries.flatten().map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|e| e == "sock"));
         let names = sockets.filter_map(|path| path.file_stem()?.to_str()?.split('-').next()?.parse().ok());
         names.last()
     }
@@ -276,7 +277,10 @@ impl Drop for Agent {
     fn drop(&mut self) {
         if std::thread::panicking() {
             eprintln!("--- log of agent {}\n{}", self.instance, self.log());
-            eprintln!("--- log of its runner\n{}", std::fs::read_to_string(self.data.join("runner/runner.log")).unwrap_or_default());
+            eprintln!(
+                "--- log of its runner\n{}",
+                std::fs::read_to_string(self.data.join("runner/runner.log")).unwrap_or_default()
+            );
         }
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();

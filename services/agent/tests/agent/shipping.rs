@@ -29,8 +29,10 @@ async fn history(site: &Site) -> (Service, Stored) {
             Arc::new(move |call| {
                 let request: StoredRequest = serde_json::from_slice(&call.body).unwrap();
                 let known = known.lock().unwrap();
-                let nothing = |run: &RunId| StoredRun { run: run.clone(), through: 0, also: Vec::new(), complete: false };
-                let runs = request.runs.iter().map(|run| known.get(run).cloned().unwrap_or_else(|| nothing(run))).collect();
+                let nothing =
+                    |run: &RunId| StoredRun { run: run.clone(), through: 0, also: Vec::new(), complete: false };
+                let runs =
+                    request.runs.iter().map(|run| known.get(run).cloned().unwrap_or_else(|| nothing(run))).collect();
                 let reply = serde_json::to_vec(&StoredReply { runs }).map_err(|e| CallError::new(500, e));
                 Box::pin(async move { reply.map(Into::into) })
             }),
@@ -76,7 +78,10 @@ async fn files_stay_until_history_has_all_and_what_it_lacks_is_sent_again() {
     stored.lock().unwrap().insert(job.run.clone(), lacking);
     let names = site.bus.names().clone();
     let stream = names.stream(ordo_contract::name::StreamKind::Output);
-    wait_until(LIMIT, "the second chunk once more", async || site.bus.stream_info(&stream).await.unwrap().messages >= 3).await;
+    wait_until(LIMIT, "the second chunk once more", async || {
+        site.bus.stream_info(&stream).await.unwrap().messages >= 3
+    })
+    .await;
     assert!(agent.run_folder(&job.run).exists());
     let whole = StoredRun { run: job.run.clone(), through: 2, also: Vec::new(), complete: true };
     stored.lock().unwrap().insert(job.run.clone(), whole);
@@ -102,7 +107,10 @@ async fn an_agent_that_was_restarted_ships_what_is_left() {
     site.ended(&job.run).await;
     agent.kill();
     let (_service, stored) = history(&site).await;
-    stored.lock().unwrap().insert(job.run.clone(), StoredRun { run: job.run.clone(), through: 1, also: vec![], complete: true });
+    stored
+        .lock()
+        .unwrap()
+        .insert(job.run.clone(), StoredRun { run: job.run.clone(), through: 1, also: vec![], complete: true });
     assert!(agent.run_folder(&job.run).exists());
     agent.start();
     wait_until(LIMIT, "the removal of the folder", async || !agent.run_folder(&job.run).exists()).await;

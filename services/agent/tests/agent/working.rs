@@ -22,7 +22,8 @@ async fn a_job_is_claimed_run_acknowledged_and_reported() {
     wait_until(LIMIT, "a heartbeat", async || site.heartbeat("a1").await.is_some_and(|h| h.epoch == 3)).await;
     let heartbeat = site.heartbeat("a1").await.unwrap();
     assert_eq!((heartbeat.role.as_str(), heartbeat.agent.unwrap().slots), ("agent-etl", 4));
-    let numbers: Vec<u64> = site.reports().await.iter().map(|report| report.number).filter(|number| *number > 0).collect();
+    let numbers: Vec<u64> =
+        site.reports().await.iter().map(|report| report.number).filter(|number| *number > 0).collect();
     assert_eq!(numbers, [1, 2]);
     drop(agent);
 }
@@ -38,12 +39,18 @@ async fn scripts_come_by_their_hash_and_a_missing_one_says_so() {
         let job = script(hash.parse().unwrap());
         site.send(&job).await;
         assert_eq!(site.ended(&job.run).await.end, RunEnd::Exited { code });
-        wait_until(LIMIT, "its output", async || site.output(&job.run).await.get(&1).is_some_and(|(_, b)| b == text.as_bytes())).await;
+        wait_until(LIMIT, "its output", async || {
+            site.output(&job.run).await.get(&1).is_some_and(|(_, b)| b == text.as_bytes())
+        })
+        .await;
     }
     let missing = script(ordo_domain::ContentHash::of(b"nobody stored this"));
     site.send(&missing).await;
     let end = site.ended(&missing.run).await.end;
-    assert!(matches!(&end, RunEnd::NotStarted { reason } if reason.contains("is not in the definition store")), "{end:?}");
+    assert!(
+        matches!(&end, RunEnd::NotStarted { reason, .. } if reason.contains("is not in the definition store")),
+        "{end:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -58,7 +65,7 @@ async fn what_cannot_be_started_is_reported_with_its_reason() {
     for (job, words) in [(no_folder, "/no/such"), (no_secret, "secret absent"), (no_program, "no folder of PATH")] {
         site.send(&job).await;
         let facts = site.ended(&job.run).await;
-        assert!(matches!(&facts.end, RunEnd::NotStarted { reason } if reason.contains(words)), "{:?}", facts.end);
+        assert!(matches!(&facts.end, RunEnd::NotStarted { reason, .. } if reason.contains(words)), "{:?}", facts.end);
         assert_eq!(facts.started_at, None);
     }
 }
@@ -114,7 +121,8 @@ async fn a_full_disk_takes_no_job_and_says_so() {
     let site = Site::start().await;
     let data = site.folder.join("small");
     std::fs::create_dir(&data).unwrap();
-    let mounted = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=512k", "none"]).arg(&data).status();
+    let mounted =
+        std::process::Command::new("mount").args(["-t", "tmpfs", "-o", "size=512k", "none"]).arg(&data).status();
     if !mounted.is_ok_and(|status| status.success()) {
         eprintln!("SKIPPED: a small tmpfs cannot be mounted here (needs root)");
         return;

@@ -21,7 +21,8 @@ fn exit_codes_signals_times_and_usage_are_reported() {
 fn a_kill_is_heard_and_the_job_may_clean_up() {
     let runner = Runner::start();
     let mut agent = runner.attach();
-    let run = agent.started(runner.script("trap 'echo cleaned; exit 3' TERM; echo ready; while :; do sleep 0.05; done"));
+    let run =
+        agent.started(runner.script("trap 'echo cleaned; exit 3' TERM; echo ready; while :; do sleep 0.05; done"));
     wait_until("the trap", || runner.run(&run).output().exists());
     agent.send(&Request::Kill { run: run.clone() });
     let end = agent.ended(&run);
@@ -76,7 +77,8 @@ fn children_in_the_background_are_ended_with_the_run() {
     let runner = Runner::start();
     let mut agent = runner.attach();
     // One holds the pipes, one does not, one ignores signals.
-    let (run, end) = agent.run(runner.script("sleep 100 & sleep 100 >/dev/null 2>&1 & (trap '' TERM; sleep 100) & echo main done"));
+    let (run, end) =
+        agent.run(runner.script("sleep 100 & sleep 100 >/dev/null 2>&1 & (trap '' TERM; sleep 100) & echo main done"));
     assert_eq!(end.facts.end, RunEnd::Exited { code: 0 });
     assert_eq!(runner.text(&run, &end), "main done\n");
     assert_eq!(processes_of(&run), [0; 0]);
@@ -121,7 +123,10 @@ fn results_come_with_the_end() {
     let (_, end) = agent.run(runner.script("echo rows=12 >> \"$ORDO_RESULTS\"; echo 'name=a b' >> \"$ORDO_RESULTS\""));
     assert_eq!(end.results.as_deref(), Some("rows=12\nname=a b\n"));
     let (_, end) = agent.run(runner.script("head -c 20000 /dev/zero | tr '\\0' x > \"$ORDO_RESULTS\""));
-    assert_eq!((end.results, end.results_error.as_deref()), (None, Some("the results file is longer than 16384 bytes")));
+    assert_eq!(
+        (end.results, end.results_error.as_deref()),
+        (None, Some("the results file is longer than 16384 bytes"))
+    );
     let (_, end) = agent.run(runner.script("printf 'a=\\377' > \"$ORDO_RESULTS\""));
     assert_eq!(end.results_error.as_deref(), Some("the results file is not UTF-8 text"));
 }

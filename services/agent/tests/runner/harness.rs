@@ -51,7 +51,10 @@ pub fn start_runner(data: &Path, idle_ms: u64) -> Child {
 
 impl Runner {
     pub fn start() -> Self {
-        let folder = TestFolder::new("runner");
+        Self::start_on(TestFolder::new("runner"))
+    }
+
+    pub fn start_on(folder: TestFolder) -> Self {
         let child = start_runner(folder.path(), 60_000);
         Self { folder, child }
     }

@@ -5,7 +5,7 @@ use ordo_domain::{EnvValue, run::RunEnd};
 
 fn reason(end: RunEnd) -> String {
     match end {
-        RunEnd::NotStarted { reason } => reason,
+        RunEnd::NotStarted { reason, .. } => reason,
         other => panic!("not NotStarted: {other:?}"),
     }
 }
@@ -19,11 +19,22 @@ fn a_job_sees_its_own_environment_and_nothing_else() {
     let (run, end) = runner.attach().run(request);
     let mut names: Vec<String> = runner.text(&run, &end).lines().map(str::to_owned).collect();
     names.sort();
-    let results = format!("ORDO_RESULTS={}", runner.run(&run).results().canonicalize().unwrap_or(runner.run(&run).results()).display());
+    let results = format!(
+        "ORDO_RESULTS={}",
+        runner.run(&run).results().canonicalize().unwrap_or(runner.run(&run).results()).display()
+    );
     let id = format!("ORDO_RUN={run}");
     let expected = [
-        "DAY=2026-11-22", "HOME=/", "LANG=C.UTF-8", "ORDO_ATTEMPT=1", "ORDO_JOB=job", "ORDO_ORDER=20261122-T1-test", &results, &id,
-        "ORDO_WORKFLOW=test", "PATH=/usr/local/bin:/usr/bin:/bin",
+        "DAY=2026-11-22",
+        "HOME=/",
+        "LANG=C.UTF-8",
+        "ORDO_ATTEMPT=1",
+        "ORDO_JOB=job",
+        "ORDO_ORDER=20261122-T1-test",
+        &results,
+        &id,
+        "ORDO_WORKFLOW=test",
+        "PATH=/usr/local/bin:/usr/bin:/bin",
     ];
     assert_eq!(names, expected);
 }
@@ -31,7 +42,9 @@ fn a_job_sees_its_own_environment_and_nothing_else() {
 #[test]
 fn a_job_leads_a_session_of_its_own_with_nothing_to_read_and_free_signals() {
     let runner = Runner::start();
-    let (run, end) = runner.attach().run(runner.script("cat; read -r _ _ _ _ _ s _ </proc/$$/stat; [ \"$s\" = $$ ] && echo leader; grep Sig /proc/$$/status; pwd"));
+    let (run, end) = runner.attach().run(runner.script(
+        "cat; read -r _ _ _ _ _ s _ </proc/$$/stat; [ \"$s\" = $$ ] && echo leader; grep Sig /proc/$$/status; pwd",
+    ));
     assert_eq!(end.facts.end, RunEnd::Exited { code: 0 });
     let text = runner.text(&run, &end);
     assert!(text.starts_with("leader\n"), "{text}");
@@ -48,7 +61,9 @@ fn what_cannot_be_started_says_why_and_leaves_no_process() {
     let mut no_folder = runner.script("true");
     no_folder.directory = Some("/no/such/folder".into());
     assert!(reason(agent.end_of(no_folder)).contains("working directory /no/such/folder cannot be used"));
-    assert!(reason(agent.end_of(runner.command(&["no-such-program"]))).contains("no-such-program is in no folder of PATH"));
+    assert!(
+        reason(agent.end_of(runner.command(&["no-such-program"]))).contains("no-such-program is in no folder of PATH")
+    );
     assert!(reason(agent.end_of(runner.command(&["/no/such"]))).contains("/no/such, or the interpreter"));
     assert!(reason(agent.end_of(runner.command(&["/etc/passwd"]))).contains("permission denied"));
     assert_eq!(reason(agent.end_of(runner.command(&[]))), "the command is empty");
@@ -104,33 +119,56 @@ fn nonsense_is_answered_and_does_no_harm() {
 
 #[test]
 fn a_full_disk_starts_nothing_and_an_end_is_written_when_there_is_room_again() {
-    let runner = Runner::start();
-    let runs = runner.data().join("runs");
-    let mut agent = runner.attach();
-    let mount = |arguments: &[&str]| std::process::Command::new("mount").args(arguments).arg(&runs).status();
-    if !mount(&["-t", "tmpfs", "-o", "size=64k,nr_inodes=14", "none"]).is_ok_and(|status| status.success()) {
+    let folder = ordo_testkit::TestFolder::new("full");
+    let mount = |arguments: &[&str]| std::process::Command::new("mount").args(arguments).arg(folder.path()).status();
+    if !mount(&["-t", "tmpfs", "-o", "size=256k,nr_inodes=30", "none"]).is_ok_and(|status| status.success()) {
         eprintln!("SKIPPED: a small tmpfs cannot be mounted here (needs root)");
         return;
     }
-    let unmount = scopeguard(|| drop(std::process::Command::new("umount").args(["-l"]).arg(&runs).status()));
-    let gate = runner.data().join("gate");
+    let path = folder.path().to_owned();
+    let unmount = scopeguard(|| drop(std::process::Command::new("umount").args(["-l"]).arg(&path).status()));
+    let outside = ordo_testkit::TestFolder::new("gate");
+    let runner = Runner::start_on(folder);
+    let mut agent = runner.attach();
+    let gate = outside.join("gate");
     let mut request = runner.script("while [ ! -e \"$GATE\" ]; do sleep 0.02; done; exit 7");
     request.env.insert("GATE".into(), EnvValue::Text(gate.display().to_string()));
     let run = agent.started(request);
     // Take every inode that is left.
-    for number in 0..20 {
-        let _ = std::fs::write(runs.join(format!("fill{number}")), b"");
+    for number in 0..40 {
+        let _ = std::fs::write(runner.data().join(format!("fill{number}")), b"");
     }
     let other = agent.start(runner.script("true"));
     assert!(matches!(agent.refused(&other), StartRefusal::NotPossible(reason) if reason.contains("No space left")));
     std::fs::write(&gate, b"").unwrap();
-    crate::harness::wait_until("the complaint about the end", || runner.log().contains("end of a run cannot be written"));
-    for number in 0..20 {
-        let _ = std::fs::remove_file(runs.join(format!("fill{number}")));
+    crate::harness::wait_until("the complaint about the end", || {
+        runner.log().contains("end of a run cannot be written")
+    });
+    for number in 0..40 {
+        let _ = std::fs::remove_file(runner.data().join(format!("fill{number}")));
     }
     assert_eq!(agent.ended(&run).facts.end, RunEnd::Exited { code: 7 });
     assert_eq!(runner.run(&run).end().unwrap().facts.end, RunEnd::Exited { code: 7 });
-    drop(unmount);
+    drop((runner, unmount));
+}
+
+#[test]
+fn a_folder_that_is_used_again_holds_nothing_of_the_run_before() {
+    let runner = Runner::start();
+    let mut agent = runner.attach();
+    let (first, end) = agent.run(runner.script("echo of the first; echo a=1 >> \"$ORDO_RESULTS\"; exit 3"));
+    assert_eq!(end.results.as_deref(), Some("a=1\n"));
+    runner.run(&first).recycle(runner.data()).unwrap();
+    assert!(!runner.run(&first).exists());
+    let second = agent.started(runner.script("sleep 100"));
+    assert_eq!(runner.run(&second).meta().unwrap().run, second);
+    assert!(runner.run(&second).end().is_none(), "the end of the run before is taken for its own");
+    assert_eq!(std::fs::read_dir(runner.data().join("spare")).unwrap().count(), 0);
+    agent.send(&Request::Kill { run: second.clone() });
+    let end = agent.ended(&second);
+    assert_eq!((end.facts.end.clone(), end.results.clone()), (RunEnd::Killed, None));
+    assert_eq!(runner.text(&second, &end), "");
+    assert_eq!((end.facts.output.bytes, end.facts.output.chunks), (0, 0));
 }
 
 struct Guard<F: FnMut()>(F);

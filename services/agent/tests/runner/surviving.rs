@@ -42,7 +42,9 @@ fn what_the_agent_before_had_sent_is_carried_out_before_the_next_one_is_answered
 fn the_runs_of_a_killed_runner_are_lost_and_what_is_left_of_them_is_ended() {
     let mut runner = Runner::start();
     let mut agent = runner.attach();
-    let run = agent.started(runner.script("trap '' PIPE TERM HUP; echo begun; sleep 300 & setsid sleep 300 >/dev/null & env -i sleep 300 & sleep 300"));
+    let run = agent.started(runner.script(
+        "trap '' PIPE TERM HUP; echo begun; sleep 300 & setsid sleep 300 >/dev/null & env -i sleep 300 & sleep 300",
+    ));
     let finished = agent.run(runner.script("exit 4")).0;
     wait_until("all its processes", || processes_of(&run).len() == 4);
     wait_until("its output", || std::fs::metadata(runner.run(&run).output()).is_ok_and(|file| file.len() > 0));
