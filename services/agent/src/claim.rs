@@ -8,6 +8,8 @@
 //!                   └ ClaimFound: somebody else's: Ack, Drop
 //! ```
 //!
+//! The file is longer than others: one state machine is read in one place.
+//!
 //! # What the driver promises
 //! - [`Action::Store`], [`Action::Report`]: on disk (synced) before anything that follows from them leaves the agent.
 //!   [`Action::Drop`], [`Input::Deleted`] and acknowledged numbers may get lost with a crash; they are found out again.

@@ -1,4 +1,5 @@
-//! The one thread that watches jobs, connections and deadlines. Nothing in it waits for anything but its turn.
+//! The one thread that watches jobs, connections and deadlines. Nothing in it waits for anything but its turn. The file
+//! is longer than others: everything that may happen to the loop's state stands beside it.
 
 use super::connection::Connection;
 use super::folder::RunFolder;
