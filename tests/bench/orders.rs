@@ -29,16 +29,20 @@ pub async fn sequential(report: &mut Report, _up: &Up, client: &Client, jobs: us
     }
     // The first run fetches the definition and starts the runner.
     samples.remove(0);
-    let spawn = report.value("limit: spawn of sh -c true, one thread").map(|rate| {
-        format!("spawning alone: {:.3} s", jobs as f64 / rate)
-    });
+    let spawn = report
+        .value("limit: spawn of sh -c true, one thread")
+        .map(|rate| format!("spawning alone: {:.3} s", jobs as f64 / rate));
     report.add(format!("sequential: {jobs} shell jobs"), "s", samples, spawn);
     Ok(())
 }
 
 pub async fn parallel(report: &mut Report, up: &Up, client: &Client) -> anyhow::Result<()> {
     const JOBS: usize = 400;
-    deploy(client, "workflow: one\ndefaults: { agent: local }\nsteps:\n  - job: one\n    command: [sh, -c, \"true\"]\n").await?;
+    deploy(
+        client,
+        "workflow: one\ndefaults: { agent: local }\nsteps:\n  - job: one\n    command: [sh, -c, \"true\"]\n",
+    )
+    .await?;
     let (mut rates, mut in_history) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
         let before = finished_in_history(up)?;
@@ -53,7 +57,8 @@ pub async fn parallel(report: &mut Report, up: &Up, client: &Client) -> anyhow::
     }
     let limit = report.value("limit: spawn of sh -c true, four threads");
     report.add("parallel: 400 shell jobs finished", "jobs/s", rates, None);
-    let bound = limit.map(|limit| format!("{:.0} % of the bare spawn rate", 100.0 * percentile(&in_history, 50.0) / limit));
+    let bound =
+        limit.map(|limit| format!("{:.0} % of the bare spawn rate", 100.0 * percentile(&in_history, 50.0) / limit));
     report.add("parallel: 400 shell jobs finished and in history", "jobs/s", in_history, bound);
     Ok(())
 }
@@ -82,7 +87,10 @@ pub async fn due_to_started(report: &mut Report, up: &Up, client: &Client) -> an
     let (mut medians, mut high) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
         let begin = client.now() + chrono::TimeDelta::seconds(3);
-        let due = |i: usize| NewOrder { due_at: Some(begin + chrono::TimeDelta::milliseconds(10 * i as i64)), ..order("one") };
+        let due = |i: usize| NewOrder {
+            due_at: Some(begin + chrono::TimeDelta::milliseconds(10 * i as i64)),
+            ..order("one")
+        };
         let before = finished_in_history(up)?;
         let orders = add(client, (0..ORDERS).map(due).collect()).await?;
         ensure!(orders.len() == ORDERS, "all are added");
@@ -124,7 +132,8 @@ pub async fn add(client: &Client, orders: Vec<NewOrder>) -> anyhow::Result<Vec<O
 async fn finished(client: &Client, order: &OrderId) -> anyhow::Result<()> {
     let question = AwaitRequest { order: order.clone(), wait_ms: 20_000, after: None };
     loop {
-        let answer = client.ask_for::<_, OrderShowReply>("proxy", proxy::ORDER_AWAIT, &question, Duration::from_secs(25)).await;
+        let answer =
+            client.ask_for::<_, OrderShowReply>("proxy", proxy::ORDER_AWAIT, &question, Duration::from_secs(25)).await;
         match answer {
             Ok(shown) if shown.line.state == "finished" => return Ok(()),
             Ok(shown) if shown.line.state == "failed" => anyhow::bail!("{order} failed: {:?}", shown.failure),

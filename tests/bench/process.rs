@@ -20,14 +20,20 @@ pub async fn idle(report: &mut Report, up: &Up) -> anyhow::Result<()> {
         samples.push((cpu_seconds(up)? - before) / 5.0 * 100.0);
     }
     report.add("idle: processor of all of Ordo's processes", "% of one", samples, None);
-    let pss: f64 = up.processes().iter().filter(|(name, _)| is_ours(name)).filter_map(|(_, pid)| pss_mib(*pid).ok()).sum();
+    let pss: f64 =
+        up.processes().iter().filter(|(name, _)| is_ours(name)).filter_map(|(_, pid)| pss_mib(*pid).ok()).sum();
     report.add("idle: memory of all of Ordo's processes (PSS)", "MiB", vec![pss], None);
     Ok(())
 }
 
 pub async fn memory_of_waiting_orders(report: &mut Report, up: &Up, client: &Client) -> anyhow::Result<()> {
     const ORDERS: usize = 100_000;
-    let names: Vec<String> = up.processes().keys().filter(|n| n.starts_with("controller/") || *n == "nats" || n.starts_with("proxy/")).cloned().collect();
+    let names: Vec<String> = up
+        .processes()
+        .keys()
+        .filter(|n| n.starts_with("controller/") || *n == "nats" || n.starts_with("proxy/"))
+        .cloned()
+        .collect();
     let due_at = Some(client.now() + chrono::TimeDelta::days(30));
     for _ in 0..ORDERS / 1_000 {
         orders::add(client, vec![NewOrder { due_at, ..orders::order("one") }; 1_000]).await?;
@@ -44,7 +50,8 @@ pub async fn memory_of_waiting_orders(report: &mut Report, up: &Up, client: &Cli
 }
 
 pub fn pss_mib(pid: i32) -> anyhow::Result<f64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).with_context(|| format!("memory of {pid}"))?;
+    let text =
+        std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).with_context(|| format!("memory of {pid}"))?;
     let line = text.lines().find_map(|l| l.strip_prefix("Pss:")).context("a line Pss")?;
     let kib: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
     Ok(kib / 1024.0)

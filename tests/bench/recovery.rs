@@ -3,12 +3,7 @@
 use crate::{RUNS, process::pss_mib, report::Report};
 use anyhow::{Context, ensure};
 use bytes::Bytes;
-use ordo_contract::{
-    command::CommandMessage,
-    commit::Source,
-    job::JobMessage,
-    report::ReportMessage,
-};
+use ordo_contract::{command::CommandMessage, commit::Source, job::JobMessage, report::ReportMessage};
 use ordo_controller::{
     engine::{Body, Engine, Message, Settings},
     follower::{Follower, SNAPSHOT_FORMAT},
@@ -25,12 +20,7 @@ use ordo_domain::{
 };
 use ordo_journal::{Bus, Journal, NatsJournal};
 use ordo_testkit::TestNats;
-use std::{
-    cell::Cell,
-    collections::BTreeMap,
-    sync::Arc,
-    time,
-};
+use std::{cell::Cell, collections::BTreeMap, sync::Arc, time};
 
 const DECISIONS: u64 = 1_000_000;
 
@@ -45,7 +35,12 @@ pub async fn measure(report: &mut Report) -> anyhow::Result<()> {
         samples.push(recover(&bus, replica.decisions).await?);
     }
     report.add("recovery: 1,000,000 decisions without snapshot", "s", samples, None);
-    report.add("recovery: memory of the recovered process (PSS)", "MiB", vec![pss_mib(std::process::id().cast_signed())?], None);
+    report.add(
+        "recovery: memory of the recovered process (PSS)",
+        "MiB",
+        vec![pss_mib(std::process::id().cast_signed())?],
+        None,
+    );
     bus.snapshots().put(replica.sequence, &replica.incarnation, SNAPSHOT_FORMAT, serde_json::to_vec(&replica)?).await?;
     let mut samples = Vec::new();
     for _ in 0..RUNS {
@@ -65,8 +60,11 @@ async fn recover(bus: &Bus, decisions: u64) -> anyhow::Result<f64> {
 
 /// Lets an engine run orders with one job each, with an agent that claims and ends at once, and appends its commits.
 async fn write(bus: &Bus) -> anyhow::Result<ordo_contract::replica::Replica> {
-    let workflow = ordo_domain::definition::read("bench.yaml", "workflow: one\ndefaults: { agent: local }\nsteps:\n  - job: one\n    command: [\"true\"]\n")
-        .map_err(|p| anyhow::anyhow!("{p:?}"))?;
+    let workflow = ordo_domain::definition::read(
+        "bench.yaml",
+        "workflow: one\ndefaults: { agent: local }\nsteps:\n  - job: one\n    command: [\"true\"]\n",
+    )
+    .map_err(|p| anyhow::anyhow!("{p:?}"))?;
     let item = workflow.items.first().context("one definition")?.deploy_item();
     let store = Arc::new(Store::of(&workflow.items[0].body)?);
     let settings = Settings { instance: "bench".parse()?, zone: chrono_tz::UTC, build: "bench".into() };
@@ -122,7 +120,10 @@ impl Inputs {
         let by = By { user: "bench".parse()?, reason: None };
         let message = CommandMessage { id: format!("c{}", self.commands).parse()?, by, at: now(), command };
         let body = Body::Command(Box::new(message));
-        engine.accept(now(), &Message { source: Source::Commands, incarnation: "bench".into(), sequence: self.commands, body })?;
+        engine.accept(
+            now(),
+            &Message { source: Source::Commands, incarnation: "bench".into(), sequence: self.commands, body },
+        )?;
         Ok(())
     }
 
@@ -139,7 +140,10 @@ impl Inputs {
             report,
         };
         let body = Body::Report { agent, report: Box::new(message) };
-        engine.accept(now(), &Message { source: Source::Reports, incarnation: "bench".into(), sequence: self.reports, body })?;
+        engine.accept(
+            now(),
+            &Message { source: Source::Reports, incarnation: "bench".into(), sequence: self.reports, body },
+        )?;
         Ok(())
     }
 }

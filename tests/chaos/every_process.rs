@@ -103,7 +103,8 @@ async fn wait_until_all_ended(up: &Up, wanted: &BTreeSet<String>) {
     let begin = Instant::now();
     loop {
         let ended = tokio::task::block_in_place(|| {
-            let Ok(mut database) = postgres::Client::connect(up.ready["database_url"].as_str()?, postgres::NoTls) else {
+            let Ok(mut database) = postgres::Client::connect(up.ready["database_url"].as_str()?, postgres::NoTls)
+            else {
                 return None;
             };
             let rows = database.query("select order_id, state from orders where parent is null", &[]).ok()?;

@@ -26,7 +26,10 @@ async fn a_job_of_60_s_survives_kill_and_restart_of_its_agent_and_of_both_contro
     deploy(&up, "minute.yaml", WORKFLOW).await;
 
     let added = up.ordo_ok(&["order", "add", "minute", "--json"]);
-    let id = serde_json::from_str::<serde_json::Value>(&added).expect("JSON")["order"].as_str().expect("an id").to_owned();
+    let id = serde_json::from_str::<serde_json::Value>(&added).expect("JSON")["orders"][0]
+        .as_str()
+        .expect("an id")
+        .to_owned();
     wait_for_runner_job(&up).await;
     for victim in ["agent/local", "controller/c1", "controller/c2", "agent/local"] {
         up.kill(victim);
@@ -41,7 +44,9 @@ async fn a_job_of_60_s_survives_kill_and_restart_of_its_agent_and_of_both_contro
 
 async fn wait_for_runner_job(up: &Up) {
     let begin = Instant::now();
-    while !up.ordo_ok(&["order", "list", "--json"]).contains("\"state\":\"running\"") || ordo_tests::runners(&up.data()).is_empty() {
+    while !up.ordo_ok(&["order", "list", "--json"]).contains("\"state\":\"running\"")
+        || ordo_tests::runners(&up.data()).is_empty()
+    {
         assert!(begin.elapsed() < Duration::from_secs(20), "the job runs");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

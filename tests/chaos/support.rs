@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 pub async fn deploy(up: &Up, file: &str, text: &str) {
     let client = up.client().await;
     let texts = [DeployText { file: file.to_owned(), text: text.to_owned() }];
-    ordo_cli::command::deploy::deploy_texts(&client, &texts).await.unwrap_or_else(|e| panic!("{file} is deployed: {e}"));
+    ordo_cli::command::deploy::deploy_texts(&client, &texts)
+        .await
+        .unwrap_or_else(|e| panic!("{file} is deployed: {e}"));
 }
 
 /// The whole journal, chain and all.

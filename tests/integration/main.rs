@@ -3,11 +3,6 @@
 // The lint knows only functions marked as tests; everything here is one.
 #![allow(clippy::unwrap_used)]
 
-mod bus_site;
-mod proxy_command;
-mod proxy_feed;
-mod proxy_mirror;
-mod proxy_site;
 mod bus_append;
 mod bus_claim;
 mod bus_connect;
@@ -16,13 +11,18 @@ mod bus_provision;
 mod bus_read;
 mod bus_right;
 mod bus_service;
+mod bus_site;
 mod bus_store;
 mod history_chronicle;
 mod history_crash;
 mod history_service;
 mod history_site;
+mod proxy_command;
+mod proxy_feed;
+mod proxy_mirror;
+mod proxy_site;
 mod store_migration;
 mod store_output;
 mod store_projection;
-mod store_tls;
 mod store_speed;
+mod store_tls;

@@ -119,7 +119,12 @@ impl SimAgent {
             self.disk.push(Record::Acked { number: report.number });
             self.tell(Input::ReportAcked { number: report.number }, now);
         }
-        format!("{} publishes report {}{}", self.instance, report.number, if lose_ack { ", the ack is lost" } else { "" })
+        format!(
+            "{} publishes report {}{}",
+            self.instance,
+            report.number,
+            if lose_ack { ", the ack is lost" } else { "" }
+        )
     }
 
     fn act(&mut self, action: Action, bus: &mut SimBus, now: Instant, lose_ack: bool) {

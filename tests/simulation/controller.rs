@@ -5,11 +5,7 @@ use crate::{
     workload::{SimulatedIds, id},
 };
 use bytes::Bytes;
-use ordo_contract::{
-    commit::Source,
-    replica::Replica,
-    report::ReportMessage,
-};
+use ordo_contract::{commit::Source, replica::Replica, report::ReportMessage};
 use ordo_controller::engine::{Body, Engine, EngineError, Message, Settings};
 use ordo_domain::{Definitions, InstanceId, Instant, Site, effect::Effect, run::Report};
 use ordo_journal::{Append, AppendError, Faults, MemoryJournal};

@@ -132,12 +132,20 @@ const TRANSITIONS: [(&str, &str); 30] = [
 fn after(event: &Event, state: &'static str) -> &'static str {
     match event {
         Event::OrderAdded(_) => "scheduled",
-        Event::OrderStarted(_) | Event::OrderMoved(_) | Event::OrderTried(_) | Event::OrderCaught(_) | Event::OrderAwoke(_) => {
-            "ready"
-        }
+        Event::OrderStarted(_)
+        | Event::OrderMoved(_)
+        | Event::OrderTried(_)
+        | Event::OrderCaught(_)
+        | Event::OrderAwoke(_) => "ready",
         Event::OrderQueued(_) => "queued",
         Event::RunDispatched(_) => "running",
-        Event::RunEnded(e) => if e.outcome.is_some() { "processed" } else { "ready" },
+        Event::RunEnded(e) => {
+            if e.outcome.is_some() {
+                "processed"
+            } else {
+                "ready"
+            }
+        }
         Event::OrderForked(_) => "forked",
         Event::OrderJoined(_) => "processed",
         Event::OrderRetrying(_) => "retrying",

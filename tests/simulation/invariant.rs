@@ -85,8 +85,7 @@ impl Checker {
             for event in commit.decisions.iter().flat_map(|d| &d.events) {
                 self.event(event)?;
             }
-            ordo_domain::invariant::check(&self.replica.site)
-                .map_err(|v| Broken::new(v.invariant, v.detail))?;
+            ordo_domain::invariant::check(&self.replica.site).map_err(|v| Broken::new(v.invariant, v.detail))?;
         }
         if !new.is_empty() {
             self.invariant_snapshot_restores_the_state()?;
@@ -198,10 +197,11 @@ impl Checker {
     }
 
     fn invariant_snapshot_restores_the_state(&self) -> Checked {
-        if self.steps % 50 != 0 {
+        if !self.steps.is_multiple_of(50) {
             return Ok(());
         }
-        let json = serde_json::to_vec(&self.replica).map_err(|e| Broken::new("snapshot_restores_the_state", e.to_string()))?;
+        let json =
+            serde_json::to_vec(&self.replica).map_err(|e| Broken::new("snapshot_restores_the_state", e.to_string()))?;
         let restored: Replica =
             serde_json::from_slice(&json).map_err(|e| Broken::new("snapshot_restores_the_state", e.to_string()))?;
         if restored != self.replica {
@@ -213,7 +213,9 @@ impl Checker {
 
     fn invariant_commits_fit_their_limit(&self, bytes: usize) -> Checked {
         match bytes {
-            b if b > ordo_domain::limit::COMMIT_BYTES => Err(Broken::new("commits_fit_their_limit", format!("{b} bytes"))),
+            b if b > ordo_domain::limit::COMMIT_BYTES => {
+                Err(Broken::new("commits_fit_their_limit", format!("{b} bytes")))
+            }
             _ => Ok(()),
         }
     }
@@ -262,7 +264,9 @@ impl Checker {
     fn invariant_one_run_at_a_time(&self, order: &OrderId) -> Checked {
         let open = self.dispatched.iter().find(|(run, (o, _))| o == order && !self.ended.contains_key(*run));
         match open {
-            Some((run, _)) => Err(Broken::new("one_run_of_an_order_at_a_time", format!("{order}: {run} has not ended"))),
+            Some((run, _)) => {
+                Err(Broken::new("one_run_of_an_order_at_a_time", format!("{order}: {run} has not ended")))
+            }
             None => Ok(()),
         }
     }
@@ -285,7 +289,9 @@ impl Checker {
         let new = &world.bus.sent[self.seen_sent..];
         self.seen_sent = world.bus.sent.len();
         match new.iter().find(|run| !self.dispatched.contains_key(*run)) {
-            Some(run) => Err(Broken::new("effects_follow_the_journal", format!("{run} was sent, the journal has it not"))),
+            Some(run) => {
+                Err(Broken::new("effects_follow_the_journal", format!("{run} was sent, the journal has it not")))
+            }
             None => Ok(()),
         }
     }
@@ -330,7 +336,9 @@ impl Checker {
             return Err(Broken::new("nothing_is_held_at_rest", format!("{resource:?}: {usage:?}")));
         }
         match world.agents.iter().find(|a| !a.is_idle()) {
-            Some(agent) => Err(Broken::new("nothing_is_held_at_rest", format!("agent {}: {}", agent.instance, agent.held()))),
+            Some(agent) => {
+                Err(Broken::new("nothing_is_held_at_rest", format!("agent {}: {}", agent.instance, agent.held())))
+            }
             None => Ok(()),
         }
     }
@@ -363,10 +371,13 @@ fn difference(a: &Site, b: &Site) -> String {
     fn walk(path: &str, a: &serde_json::Value, b: &serde_json::Value) -> Option<String> {
         use serde_json::Value::{Array, Object};
         match (a, b) {
-            (Object(x), Object(y)) => x
-                .keys()
-                .chain(y.keys())
-                .find_map(|k| walk(&format!("{path}/{k}"), x.get(k).unwrap_or(&Object(Default::default())), y.get(k).unwrap_or(&Object(Default::default())))),
+            (Object(x), Object(y)) => x.keys().chain(y.keys()).find_map(|k| {
+                walk(
+                    &format!("{path}/{k}"),
+                    x.get(k).unwrap_or(&Object(Default::default())),
+                    y.get(k).unwrap_or(&Object(Default::default())),
+                )
+            }),
             (Array(x), Array(y)) if x.len() == y.len() => {
                 x.iter().zip(y).enumerate().find_map(|(i, (x, y))| walk(&format!("{path}/{i}"), x, y))
             }

@@ -53,7 +53,7 @@ fn run_all(seeds: Vec<u64>) -> (Coverage, Vec<(u64, Broken)>) {
                         eprintln!("seed {seed}: {broken}");
                         failed.lock().expect("not poisoned").push((seed, broken));
                     }
-                    if i > 0 && i % 1_000 == 0 {
+                    if i > 0 && i.is_multiple_of(1_000) {
                         eprintln!("{i} seeds in {:.0} s", begin.elapsed().as_secs_f64());
                     }
                 }
@@ -73,12 +73,18 @@ fn every_seed_holds_every_invariant() {
         }
         return;
     }
-    let regressions = include_str!("regressions.txt").lines().filter_map(|line| line.split_whitespace().next()?.parse().ok());
+    let regressions =
+        include_str!("regressions.txt").lines().filter_map(|line| line.split_whitespace().next()?.parse().ok());
     let seeds: Vec<u64> = regressions.chain(0..number("SEEDS").unwrap_or(SHORT)).collect();
     let (coverage, failed) = run_all(seeds);
     println!("{}", coverage.report());
     let missing = coverage.missing();
-    assert!(failed.is_empty(), "{} seeds failed, such as {:?}", failed.len(), failed.iter().min_by_key(|(seed, _)| seed));
+    assert!(
+        failed.is_empty(),
+        "{} seeds failed, such as {:?}",
+        failed.len(),
+        failed.iter().min_by_key(|(seed, _)| seed)
+    );
     assert!(missing.is_empty(), "never reached: {}", missing.join(", "));
 }
 

@@ -7,7 +7,8 @@ use ordo_domain::{
     lock::LockDefinition,
     order::command::{AddOrders, CancelOrders, NewOrder, ResumeOrders, SuspendOrders},
     workflow::{
-        Action, Expression, Instruction, Job, LateAction, LatePolicy, Parameter, Retry, Step, Template, WhenFailed, Workflow,
+        Action, Expression, Instruction, Job, LateAction, LatePolicy, Parameter, Retry, Step, Template, WhenFailed,
+        Workflow,
     },
 };
 use rand::{Rng, RngExt, rngs::SmallRng};
@@ -53,7 +54,8 @@ impl Author {
     pub fn workflow(&mut self, rng: &mut SmallRng, name: &str) -> Workflow {
         (self.labels, self.jobs) = (0, Vec::new());
         let steps = self.steps(rng, 0);
-        let parameter = Parameter { kind: Kind::Number, items: None, default: Some(Value::from(1)), from: None, title: None };
+        let parameter =
+            Parameter { kind: Kind::Number, items: None, default: Some(Value::from(1)), from: None, title: None };
         let workflow = Workflow {
             name: id(name),
             title: Some(format!("simulated {name}")),
@@ -104,7 +106,9 @@ impl Author {
                 let steps = self.steps(rng, depth + 1);
                 self.retrying = outer;
                 let retry = retries.then(|| Retry {
-                    delays: (0..rng.random_range(1..=2)).map(|_| Span::from_millis(rng.random_range(0..4_000))).collect(),
+                    delays: (0..rng.random_range(1..=2))
+                        .map(|_| Span::from_millis(rng.random_range(0..4_000)))
+                        .collect(),
                     when: chance(rng, 30).then(|| Expression("error.code != \"fail\"".into())),
                 });
                 let catch = self.some(rng, depth);
@@ -193,9 +197,15 @@ pub fn hash_of<T: serde::Serialize>(body: &T) -> ContentHash {
 }
 
 /// What somebody asks next.
-pub fn command(rng: &mut SmallRng, workflows: &[WorkflowName], orders: &[OrderId], now: ordo_domain::Instant) -> Command {
+pub fn command(
+    rng: &mut SmallRng,
+    workflows: &[WorkflowName],
+    orders: &[OrderId],
+    now: ordo_domain::Instant,
+) -> Command {
     let some = |rng: &mut SmallRng| -> Vec<OrderId> {
-        (0..rng.random_range(1..=2)).filter_map(|_| (!orders.is_empty()).then(|| pick(rng, orders).clone())).collect()
+        let count = if orders.is_empty() { 0 } else { rng.random_range(1..=2) };
+        (0..count).map(|_| pick(rng, orders).clone()).collect()
     };
     match rng.random_range(0..100) {
         0..55 => {

@@ -225,7 +225,7 @@ impl World {
             }
             if faulty {
                 actions.push((Action::AgentCrash(i), 1));
-                if agent.has_processes() && self.seed % 3 == 0 {
+                if agent.has_processes() && self.seed.is_multiple_of(3) {
                     actions.push((Action::RunnerCrash(i), 1));
                 }
             }
@@ -400,7 +400,8 @@ impl World {
         self.author.begin();
         let workflows: Vec<_> = names.iter().map(|n| self.author.workflow(&mut self.rng, n)).collect();
         let shrink = self.rng.random_range(0..3);
-        let deployment = workload::deployment(workflows, |capacity| if shrink == 0 { capacity.min(2) } else { capacity });
+        let deployment =
+            workload::deployment(workflows, |capacity| if shrink == 0 { capacity.min(2) } else { capacity });
         for workflow in deployment.workflows {
             let hash = workload::hash_of(&workflow);
             let loaded = LoadedWorkflow::new(workflow);
@@ -432,10 +433,14 @@ impl World {
     /// What still has to happen by itself.
     fn unrest(&self) -> String {
         let mut unrest = Vec::new();
-        let actives: Vec<_> = self.controllers.iter().filter_map(|c| match &c.phase {
-            Phase::Active(active) => Some(active),
-            _ => None,
-        }).collect();
+        let actives: Vec<_> = self
+            .controllers
+            .iter()
+            .filter_map(|c| match &c.phase {
+                Phase::Active(active) => Some(active),
+                _ => None,
+            })
+            .collect();
         match &actives[..] {
             [active] if active.is_serving() => {
                 if active.wants_to_append() || !active.effects.is_empty() {

@@ -107,7 +107,12 @@ impl Up {
     pub fn ordo_ok(&self, arguments: &[&str]) -> String {
         let output = self.ordo(arguments);
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        assert!(output.status.success(), "ordo {arguments:?}: {}\n{text}{}", output.status, String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "ordo {arguments:?}: {}\n{text}{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
         text
     }
 

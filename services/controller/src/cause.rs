@@ -2,7 +2,9 @@
 //! read becomes [`Body::Malformed`], which ends in an event, so that the position moves on.
 
 use crate::engine::{Body, Message};
-use ordo_contract::{command::CommandMessage, commit::Source, name::ReportSubject, name::SiteNames, report::ReportMessage};
+use ordo_contract::{
+    command::CommandMessage, commit::Source, name::ReportSubject, name::SiteNames, report::ReportMessage,
+};
 use ordo_domain::{AgentName, limit, run::Report};
 use serde::de::DeserializeOwned;
 

@@ -52,6 +52,8 @@ impl Config {
     /// # Errors
     /// When it is no IANA name.
     pub fn zone(&self) -> anyhow::Result<chrono_tz::Tz> {
-        self.zone.parse().map_err(|_| anyhow::anyhow!("zone is {:?}, wanted an IANA name such as Europe/Berlin", self.zone))
+        self.zone
+            .parse()
+            .map_err(|_| anyhow::anyhow!("zone is {:?}, wanted an IANA name such as Europe/Berlin", self.zone))
     }
 }

@@ -1,10 +1,6 @@
 //! The bodies that orders run by, fetched from the definition store before they are needed: deciding never waits.
 
-use ordo_domain::{
-    Command, ContentHash, Definitions, Site,
-    ctx::LoadedWorkflow,
-    lock::LockDefinition,
-};
+use ordo_domain::{Command, ContentHash, Definitions, Site, ctx::LoadedWorkflow, lock::LockDefinition};
 use ordo_journal::Bus;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,7 +22,11 @@ pub struct DefinitionCache {
 impl DefinitionCache {
     /// Fetches what is not here yet. A body that is not in the store, or cannot be read, stays away: the decision that
     /// needs it says so.
-    pub async fn fetch(&self, bus: &Bus, wanted: impl IntoIterator<Item = ContentHash>) -> Result<(), ordo_journal::BusError> {
+    pub async fn fetch(
+        &self,
+        bus: &Bus,
+        wanted: impl IntoIterator<Item = ContentHash>,
+    ) -> Result<(), ordo_journal::BusError> {
         for hash in wanted {
             if self.has(&hash) {
                 continue;

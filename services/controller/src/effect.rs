@@ -44,7 +44,13 @@ pub fn task(names: &SiteNames, site: &Site, instance: &InstanceId, now: Instant,
     }
 }
 
-fn refusal(site: &Site, run: &RunId, agent: &ordo_domain::AgentName, instance: &InstanceId, now: Instant) -> ReportMessage {
+fn refusal(
+    site: &Site,
+    run: &RunId,
+    agent: &ordo_domain::AgentName,
+    instance: &InstanceId,
+    now: Instant,
+) -> ReportMessage {
     ReportMessage {
         v: 1,
         agent: agent.clone(),

@@ -276,7 +276,8 @@ impl Engine {
     }
 
     fn command(&mut self, message: &Message, c: &CommandMessage, first_part: u32) -> Result<(), EngineError> {
-        if self.journal_percent >= JOURNAL_FULL_PERCENT && matches!(c.command, Command::AddOrders(_)) && first_part == 1 {
+        if self.journal_percent >= JOURNAL_FULL_PERCENT && matches!(c.command, Command::AddOrders(_)) && first_part == 1
+        {
             let refusal = Refusal::JournalFull { percent: self.journal_percent };
             let event = CommandRefused { command: Some(c.id.clone()), refusal };
             return self.decide(cause(message, 1, 1), entity(message), vec![event.into()]);

@@ -71,7 +71,12 @@ fn is_final(error: &anyhow::Error) -> bool {
 }
 
 /// One connection: from standby to the end of being active.
-async fn session(config: &Config, health: &Health, shutdown: &CancellationToken, suspects: &mut Suspects) -> Result<()> {
+async fn session(
+    config: &Config,
+    health: &Health,
+    shutdown: &CancellationToken,
+    suspects: &mut Suspects,
+) -> Result<()> {
     let bus = Bus::connect_when_up(bus_config(config)?, shutdown).await?;
     let outcome = on_bus(&bus, config, health, shutdown, suspects).await;
     // Nothing that is still buffered may arrive later, except after an orderly stop, which has flushed.

@@ -63,6 +63,9 @@ impl Findings {
     }
 }
 
+/// A heartbeat's revision, and the runs that it names.
+type Known = (u64, BTreeSet<RunId>);
+
 /// What it remembers between two looks.
 #[derive(Debug, Default)]
 pub struct Watcher {
@@ -87,7 +90,7 @@ impl Watcher {
     }
 
     async fn lost(&mut self, bus: &Bus, question: &Question) -> Result<Vec<(RunId, String)>, BusError> {
-        let mut heartbeats: BTreeMap<(AgentName, InstanceId), Option<(u64, BTreeSet<RunId>)>> = BTreeMap::new();
+        let mut heartbeats: BTreeMap<(AgentName, InstanceId), Option<Known>> = BTreeMap::new();
         let mut lost = Vec::new();
         let mut still_missing = BTreeMap::new();
         for (run, agent, instance) in &question.claimed {
@@ -111,11 +114,7 @@ impl Watcher {
     }
 }
 
-async fn heartbeat(
-    bus: &Bus,
-    agent: &AgentName,
-    instance: &InstanceId,
-) -> Result<Option<(u64, BTreeSet<RunId>)>, BusError> {
+async fn heartbeat(bus: &Bus, agent: &AgentName, instance: &InstanceId) -> Result<Option<Known>, BusError> {
     let key = bus.names().instance_key(&agent_user(agent.as_str()), instance.as_str());
     let Some(entry) = bus.instances().get(&key).await? else { return Ok(None) };
     let heartbeat = entry.value.and_then(|v| serde_json::from_slice::<Heartbeat>(&v).ok());

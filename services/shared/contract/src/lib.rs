@@ -7,15 +7,15 @@
 //! - [`request`]: what is asked and answered
 //! - [`replica`]: the state that follows commits, and what a snapshot holds
 
+pub mod bus_config;
 pub mod command;
 pub mod commit;
 pub mod heartbeat;
 pub mod job;
 pub mod lease;
+pub mod name;
 pub mod output;
 pub mod replica;
 pub mod report;
 pub mod request;
-pub mod bus_config;
-pub mod name;
 pub mod right;

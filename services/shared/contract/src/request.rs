@@ -6,8 +6,8 @@
 
 use chrono::NaiveDate;
 use ordo_domain::{
-    AgentName, CommandId, ContentHash, InstanceId, Instant, OrderId, Outcome, Refusal, RunId, UserName, Value, VariableName,
-    WorkflowName,
+    AgentName, CommandId, ContentHash, InstanceId, Instant, OrderId, Outcome, Refusal, RunId, UserName, Value,
+    VariableName, WorkflowName,
     command::DeployItem,
     order::command::NewOrder,
     run::{RunEnd, report::OutputSummary, report::Usage},

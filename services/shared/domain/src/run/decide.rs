@@ -42,7 +42,7 @@ pub(crate) fn refused(
     let end = if known.kill_requested {
         RunEnd::Killed
     } else {
-        RunEnd::NotStarted { reason: format!("refused by {instance}, though nobody asked for that") }
+        RunEnd::NotStarted { reason: format!("refused by {instance}, though nobody asked for that"), again: false }
     };
     Ok(ended(site, known, unmeasured(end, ctx), ctx))
 }
@@ -107,7 +107,7 @@ fn shorten(facts: &mut RunFacts) {
         }
     };
     match &mut facts.end {
-        RunEnd::NotStarted { reason } | RunEnd::Lost { reason } => cut(reason),
+        RunEnd::NotStarted { reason, .. } | RunEnd::Lost { reason } => cut(reason),
         RunEnd::Exited { .. } | RunEnd::Signalled { .. } | RunEnd::TimedOut { .. } | RunEnd::Killed => {}
     }
     if let Some((name, reason)) = &mut facts.results_error {
@@ -151,7 +151,9 @@ fn judge(order: &Order, run: &Run, job: &Job, facts: &mut RunFacts) -> Option<Ou
         RunEnd::Exited { code } => Failure::ExitCode { return_code: *code }.into(),
         RunEnd::Signalled { signal } => Failure::Signal { signal: *signal }.into(),
         RunEnd::TimedOut { limit } => Failure::TimedOut { limit: *limit }.into(),
-        RunEnd::NotStarted { reason } => Failure::NotStarted { reason: reason.clone() }.into(),
+        // Restartable or not: nothing ran.
+        RunEnd::NotStarted { again: true, .. } if !is_cancelled => return None,
+        RunEnd::NotStarted { reason, .. } => Failure::NotStarted { reason: reason.clone() }.into(),
         RunEnd::Lost { .. } if job.restartable && !is_cancelled => {
             facts.results.clear();
             return None;

@@ -65,6 +65,9 @@ pub enum RunEnd {
     /// Nothing was spawned: no such directory, no such program, disk full, secret missing, …
     NotStarted {
         reason: String,
+        /// The reason has nothing to do with the job, such as an agent that stopped in between: it is sent again.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        again: bool,
     },
     /// Its runner died: whether it did its work is not known.
     Lost {

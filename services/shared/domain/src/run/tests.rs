@@ -90,6 +90,16 @@ fn a_lost_run_of_another_job_fails_its_step() {
 }
 
 #[test]
+fn a_run_that_its_agent_did_not_come_to_start_is_sent_again_whatever_the_job_says() {
+    let mut w = world();
+    let o = w.add("once");
+    let run = w.run_of(&o);
+    w.ends(&o, RunEnd::NotStarted { reason: "the agent stopped".into(), again: true });
+    assert_eq!(w.state(&o), "running");
+    assert_ne!(w.run_of(&o), run);
+}
+
+#[test]
 fn a_lost_run_of_a_cancelled_order_is_not_sent_again() {
     let mut w = world();
     let o = w.add("w");
@@ -107,7 +117,7 @@ fn every_end_has_its_outcome() {
         (RunEnd::Exited { code: 7 }, Failure::ExitCode { return_code: 7 }, 7),
         (RunEnd::Signalled { signal: 9 }, Failure::Signal { signal: 9 }, 137),
         (RunEnd::TimedOut { limit }, Failure::TimedOut { limit }, -1),
-        (RunEnd::NotStarted { reason: "no".into() }, Failure::NotStarted { reason: "no".into() }, -1),
+        (RunEnd::NotStarted { reason: "no".into(), again: false }, Failure::NotStarted { reason: "no".into() }, -1),
     ] {
         let o = w.add("w");
         let events = w.ends(&o, end);
@@ -124,7 +134,7 @@ fn every_end_has_its_outcome() {
 fn long_reasons_of_agents_are_cut() {
     let mut w = world();
     let o = w.add("w");
-    let events = w.ends(&o, RunEnd::NotStarted { reason: "ü".repeat(100_000) });
+    let events = w.ends(&o, RunEnd::NotStarted { reason: "ü".repeat(100_000), again: false });
     assert!(crate::limit::json_bytes(&events) < 20_000);
 }
 

@@ -95,7 +95,7 @@ impl StepChange {
         };
         let text = match (&e.outcome, &facts.end) {
             (Some(Outcome::Failed { failure }), _) => Some(failure.to_string()),
-            (_, RunEnd::Lost { reason } | RunEnd::NotStarted { reason }) => Some(reason.clone()),
+            (_, RunEnd::Lost { reason } | RunEnd::NotStarted { reason, .. }) => Some(reason.clone()),
             (Some(Outcome::Warning { return_code }), _) => Some(format!("warning: exit code {return_code}")),
             _ => None,
         };
