@@ -122,7 +122,10 @@ impl RunFolder {
     /// # Errors
     /// A full disk; to be tried again.
     pub fn write_end(&self, end: &EndFacts) -> io::Result<()> {
-        fs::write(self.path.join("end.json"), serde_json::to_vec(end)?)
+        let bytes = serde_json::to_vec(end)?;
+        let mut file = fs::File::options().create(true).truncate(false).write(true).open(self.path.join("end.json"))?;
+        file.write_all(&bytes)?;
+        file.set_len(bytes.len() as u64)
     }
 
     /// `None`: it has not ended, or its runner died, or the machine did while the file was written.
@@ -227,16 +230,22 @@ impl Spares {
     }
 }
 
-/// Empties what the last run left and writes the first line of `run.json`; the file is handed back for the second.
+/// Overwrites what the last run left with the first line of `run.json`; the file is handed back for the second. Nothing
+/// is cut to zero bytes: ext4 would write such a file out when it is closed, and the next run would wait for the disk.
 fn prepare(spare: &Path, meta: &RunMeta) -> io::Result<fs::File> {
-    let mut run_file = fs::File::create(spare.join("run.json"))?;
-    match fs::File::options().write(true).truncate(true).open(spare.join("end.json")) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+    let mut run_file = fs::File::options().create(true).truncate(false).write(true).open(spare.join("run.json"))?;
+    match fs::File::options().write(true).open(spare.join("end.json")) {
+        Ok(mut end) => {
+            end.write_all(b"\n")?;
+            end.set_len(1)?;
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
     }
     let mut line = serde_json::to_vec(meta)?;
     line.push(b'\n');
     run_file.write_all(&line)?;
+    run_file.set_len(line.len() as u64)?;
     Ok(run_file)
 }
 

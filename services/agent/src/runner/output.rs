@@ -280,7 +280,7 @@ impl OutputWriter {
     fn write_head(&mut self, frame: &[u8]) -> io::Result<()> {
         let file = match &mut self.head {
             Some(file) => file,
-            none => none.insert(File::create(self.folder.output())?),
+            none => none.insert(File::options().create(true).truncate(false).write(true).open(self.folder.output())?),
         };
         // At its place, not at the end: what a full disk cut in the middle is written over.
         file.write_all_at(frame, self.head_written)?;
