@@ -37,7 +37,7 @@ async fn a_job_of_60_s_survives_kill_and_restart_of_its_agent_and_of_both_contro
     }
     let ended = up.ordo(&["order", "wait", &id, "--timeout", "120s"]);
     assert_eq!(ended.status.code(), Some(0), "{}", String::from_utf8_lossy(&ended.stdout));
-    let steps = up.ordo_ok(&["history", "steps", "--order", &id, "--json"]);
+    let steps = up.ordo_ok(&["history", "steps", &id, "--json"]);
     assert!(steps.contains("\"attempt\":1") && !steps.contains("\"attempt\":2"), "it ran once: {steps}");
     assert!(up.ordo_ok(&["logs", &id]).contains("done"), "its log is there");
 }

@@ -224,6 +224,18 @@ impl SimAgent {
         said
     }
 
+    /// It stops in order and starts again: the same as a crash, but for what it says first.
+    pub fn restart(&mut self, now: Instant) {
+        self.actions.clear();
+        self.tell(Input::Stopping, now);
+        let said = self.actions.drain(..).filter_map(|action| match action {
+            Action::Report(report) => Some(Record::Report(report)),
+            _ => None,
+        });
+        self.disk.extend(said);
+        self.crash(now);
+    }
+
     /// The agent's process dies and starts again; its processes go on under the runner.
     pub fn crash(&mut self, now: Instant) {
         self.actions.clear();

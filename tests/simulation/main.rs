@@ -24,7 +24,7 @@ use std::{
 use world::World;
 
 /// In `make test`; enough to reach every transition and every crash point.
-const SHORT: u64 = 150;
+const SHORT: u64 = 100;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}, wanted a number")))

@@ -254,7 +254,10 @@ impl World {
             Action::AgentCrash(i) => {
                 self.fault(coverage, "agent crash");
                 let instance = self.agents[i].instance.clone();
-                self.agents[i].crash(self.now);
+                match chance(&mut self.rng, 25) {
+                    true => self.agents[i].restart(self.now),
+                    false => self.agents[i].crash(self.now),
+                }
                 self.bus.give_back(&instance);
             }
             Action::RunnerCrash(i) => {

@@ -140,6 +140,12 @@ impl Up {
         std::mem::replace(&mut self.folder, TestFolder::new("stopped"))
     }
 
+    /// Stops or continues `ordo up` itself: while it is stopped it restarts nothing.
+    pub fn hold_supervisor(&self, hold: bool) {
+        let signal = if hold { Signal::SIGSTOP } else { Signal::SIGCONT };
+        let _ = kill(Pid::from_raw(self.child.id().cast_signed()), signal);
+    }
+
     pub fn log(&self, name: &str) -> String {
         std::fs::read_to_string(self.data().join("log").join(name)).unwrap_or_default()
     }
