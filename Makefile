@@ -1,6 +1,6 @@
 # Everything that is done with this checkout. `make` lists it; CI runs the same.
 .DEFAULT_GOAL := help
-.PHONY: help up test check servers schemas sim bench fmt
+.PHONY: help up test check servers schemas sim sabotage bench fmt
 
 CARGO ?= cargo
 SEEDS ?= 200
@@ -36,6 +36,9 @@ schemas: ## write schemas/ anew from the types
 
 sim: ## simulate many orders, crashes and losses (SEEDS=10000)
 	SEEDS=$(SEEDS) $(CARGO) test --release --package ordo-tests --test simulation -- --nocapture
+
+sabotage: ## plant bugs in a copy of the core; the simulation must find each
+	$(CARGO) run --package ordo-tests --bin ordo-sabotage
 
 bench: servers ## measure, into target/bench/report.json
 	$(CARGO) build --release --package ordo

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use ordo_contract::{command::CommandMessage, commit::Source, job::JobMessage, report::ReportMessage};
 use ordo_controller::{
     engine::{Body, Engine, Message, Settings},
-    follower::{Follower, SNAPSHOT_FORMAT},
+    follower::Follower,
 };
 use ordo_domain::{
     Command, ContentHash, Definitions, Ids, Instant, RunId,
@@ -41,7 +41,14 @@ pub async fn measure(report: &mut Report) -> anyhow::Result<()> {
         vec![pss_mib(std::process::id().cast_signed())?],
         None,
     );
-    bus.snapshots().put(replica.sequence, &replica.incarnation, SNAPSHOT_FORMAT, serde_json::to_vec(&replica)?).await?;
+    bus.snapshots()
+        .put(
+            replica.sequence,
+            &replica.incarnation,
+            ordo_contract::replica::SNAPSHOT_FORMAT,
+            serde_json::to_vec(&replica)?,
+        )
+        .await?;
     let mut samples = Vec::new();
     for _ in 0..RUNS {
         samples.push(recover(&bus, replica.decisions).await?);

@@ -11,6 +11,8 @@ pub struct Coverage {
     events: BTreeMap<&'static str, u64>,
     /// Where a controller was when it crashed.
     crash_points: BTreeMap<&'static str, u64>,
+    /// And what its orders were doing: every step that an order can stand at, at every crash point.
+    crashed_in: BTreeMap<(&'static str, &'static str), u64>,
     faults: BTreeMap<&'static str, u64>,
     pub seeds: u64,
     pub orders: u64,
@@ -37,8 +39,12 @@ impl Coverage {
         }
     }
 
-    pub fn crash_point(&mut self, point: &'static str) {
+    pub fn crash_point(&mut self, point: &'static str, site: Option<&Site>) {
         *self.crash_points.entry(point).or_default() += 1;
+        let states: BTreeSet<_> = site.iter().flat_map(|s| s.orders.values()).map(|o| o.state.word()).collect();
+        for state in states {
+            *self.crashed_in.entry((state, point)).or_default() += 1;
+        }
     }
 
     pub fn fault(&mut self, kind: &'static str) {
@@ -55,6 +61,7 @@ impl Coverage {
         add(&mut self.events, other.events);
         add(&mut self.crash_points, other.crash_points);
         add(&mut self.faults, other.faults);
+        add(&mut self.crashed_in, other.crashed_in);
         self.seeds += other.seeds;
         self.orders += other.orders;
     }
@@ -71,7 +78,15 @@ impl Coverage {
             .chain(points.map(|p| format!("crash while {p}")))
             .chain(faults.map(|f| format!("fault {f}")))
             .chain(transitions)
+            .chain(self.crashes_missing())
             .collect()
+    }
+
+    fn crashes_missing(&self) -> impl Iterator<Item = String> {
+        let pairs = RESTING.iter().flat_map(|state| CRASH_POINTS.iter().map(move |point| (*state, *point)));
+        pairs
+            .filter(|pair| !self.crashed_in.contains_key(pair))
+            .map(|(s, p)| format!("crash while {p} with an order {s}"))
     }
 
     pub fn report(&self) -> String {
@@ -81,6 +96,10 @@ impl Coverage {
             for (name, count) in map {
                 text.push_str(&format!("  {count:>9} {name}\n"));
             }
+        }
+        text.push_str("orders at crashes:\n");
+        for ((state, point), count) in &self.crashed_in {
+            text.push_str(&format!("  {count:>9} {state} × {point}\n"));
         }
         text.push_str("transitions:\n");
         for ((state, event), count) in &self.transitions {
@@ -92,6 +111,8 @@ impl Coverage {
 
 pub const CRASH_POINTS: [&str; 6] =
     ["fencing", "draining reports", "idle", "a commit is in flight", "effects wait", "decided, not sent"];
+/// Where orders rest between decisions: before their start, at a job, in a try, at a fork or call, and at a failure.
+const RESTING: [&str; 6] = ["scheduled", "queued", "running", "retrying", "forked", "failed"];
 const FAULTS: [&str; 5] =
     ["agent crash", "runner crash", "report twice", "controller crash", "two believe to be active"];
 

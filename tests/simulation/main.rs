@@ -9,6 +9,8 @@ mod bus;
 mod controller;
 mod coverage;
 mod invariant;
+#[path = "../sabotage/plants.rs"]
+mod plants;
 mod workload;
 mod world;
 
@@ -86,6 +88,17 @@ fn every_seed_holds_every_invariant() {
         failed.iter().min_by_key(|(seed, _)| seed)
     );
     assert!(missing.is_empty(), "never reached: {}", missing.join(", "));
+}
+
+/// `make sabotage` plants them; here it is enough that they have not rotted.
+#[test]
+fn every_planted_bug_still_has_its_place() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("a parent folder");
+    for plant in plants::PLANTS {
+        let Ok(file) = std::fs::read_to_string(root.join(plant.file)) else { panic!("{}: {}", plant.name, plant.file) };
+        assert_eq!(file.matches(plant.find).count(), 1, "{} in {}", plant.name, plant.file);
+        assert!(!plant.found_by.is_empty() && plant.find != plant.replace, "{}", plant.name);
+    }
 }
 
 #[test]

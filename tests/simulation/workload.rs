@@ -56,6 +56,8 @@ impl Author {
         let steps = self.steps(rng, 0);
         let parameter =
             Parameter { kind: Kind::Number, items: None, default: Some(Value::from(1)), from: None, title: None };
+        let blob =
+            Parameter { kind: Kind::String, items: None, default: Some(Value::from("")), from: None, title: None };
         let workflow = Workflow {
             name: id(name),
             title: Some(format!("simulated {name}")),
@@ -64,7 +66,7 @@ impl Author {
             zone: None,
             priority: 0,
             late: late(rng),
-            parameters: BTreeMap::from([(id("n"), parameter)]),
+            parameters: BTreeMap::from([(id("n"), parameter), (id("blob"), blob)]),
             steps,
         };
         self.callable.push(workflow.name.clone());
@@ -222,7 +224,10 @@ fn new_order(rng: &mut SmallRng, workflows: &[WorkflowName], now: ordo_domain::I
     NewOrder {
         workflow: pick(rng, workflows).clone(),
         name: None,
-        arguments: if chance(rng, 50) {
+        arguments: if chance(rng, 3) {
+            // Some of these together are more than a commit holds.
+            BTreeMap::from([(id("blob"), Value::String("x".repeat(rng.random_range(10_000..60_000))))])
+        } else if chance(rng, 50) {
             BTreeMap::from([(id("n"), Value::from(rng.random_range(0..4_i64)))])
         } else {
             BTreeMap::new()

@@ -52,6 +52,8 @@ pub struct World {
     pub seed: u64,
     rng: SmallRng,
     pub now: Instant,
+    /// How far the clock of each controller is off; it jumps.
+    skews: [chrono::TimeDelta; 2],
     pub bus: SimBus,
     store: Arc<Store>,
     pub controllers: [SimController; 2],
@@ -103,6 +105,7 @@ impl World {
             seed,
             rng,
             now,
+            skews: [chrono::TimeDelta::zero(); 2],
             bus: SimBus::default(),
             store: Arc::new(Store::default()),
             controllers: [SimController::new("c1"), SimController::new("c2")],
@@ -239,7 +242,13 @@ impl World {
     fn act(&mut self, action: Action, coverage: &mut Coverage) -> Result<(), Broken> {
         match action {
             Action::Ask => self.somebody_asks(),
-            Action::Time => self.now += chrono::TimeDelta::milliseconds(self.rng.random_range(0..1_500)),
+            Action::Time => {
+                self.now += chrono::TimeDelta::milliseconds(self.rng.random_range(0..1_500));
+                if !self.calm && chance(&mut self.rng, 10) {
+                    let i = self.rng.random_range(0..2);
+                    self.skews[i] = chrono::TimeDelta::milliseconds(self.rng.random_range(-5_000..5_000));
+                }
+            }
             Action::Give(i) => self.give(i),
             Action::AgentStep(i) => {
                 let drop_ack = !self.calm && chance(&mut self.rng, 3);
@@ -277,7 +286,7 @@ impl World {
             Action::Crash(i) => {
                 let point = self.controllers[i].active().map_or("down", |a| a.crash_point());
                 self.fault(coverage, "controller crash");
-                coverage.crash_point(point);
+                coverage.crash_point(point, self.controllers[i].active().map(|a| a.site()));
                 self.controllers[i].crash();
             }
             Action::Activate(i) => self.activate(i, coverage)?,
@@ -298,14 +307,15 @@ impl World {
             return Ok(());
         };
         let instance = self.controllers[i].instance.clone();
+        let now = self.now + self.skews[i];
         let Some(active) = self.controllers[i].active() else { return Ok(()) };
         let source = if matches!(action, Action::ReadCommand(_)) { Source::Commands } else { Source::Reports };
         let outcome = match action {
-            Action::Append(_) => active.step_append(&self.bus, self.now),
-            Action::Tick(_) => active.tick(self.now),
-            Action::Forget(_) => active.forget(self.checker.site(), self.now),
+            Action::Append(_) => active.step_append(&self.bus, now),
+            Action::Tick(_) => active.tick(now),
+            Action::Forget(_) => active.forget(self.checker.site(), now),
             Action::Effect(_) => {
-                active.effect(&mut self.bus, &instance, self.now);
+                active.effect(&mut self.bus, &instance, now);
                 Ok(())
             }
             Action::Resend(_) => {
@@ -313,7 +323,7 @@ impl World {
                 Ok(())
             }
             _ => match active.next_message(&self.bus, source) {
-                Some(message) => active.accept(&message, self.now),
+                Some(message) => active.accept(&message, now),
                 None => Ok(()),
             },
         };
@@ -334,7 +344,7 @@ impl World {
             self.fault(coverage, "two believe to be active");
         }
         let faults = if self.calm { Box::new(|_| Fault::None) } else { self.journal_faults() };
-        let (seed, now, store) = (self.rng.next_u64(), self.now, self.store.clone());
+        let (seed, now, store) = (self.rng.next_u64(), self.now + self.skews[i], self.store.clone());
         match self.controllers[i].activate(&self.bus, now, seed, store, faults) {
             Ok(()) => Ok(()),
             Err(e) => Err(Broken::new("activation_succeeds", format!("{e:?}"))),

@@ -9,7 +9,7 @@ use crate::{
     definitions::{self, DefinitionCache},
     effect,
     engine::{Append, Body, Engine, EngineError, Message},
-    upkeep::{self, Ended, Findings, Question, Watcher},
+    upkeep::{self, Ended, Findings, Question, Snapshots, Watcher},
 };
 use anyhow::{Context, Result};
 use chrono::SubsecRound;
@@ -86,6 +86,7 @@ struct Links {
     tasks: mpsc::UnboundedSender<effect::Task>,
     findings: mpsc::Receiver<Result<Findings, BusError>>,
     questions: mpsc::Sender<Question>,
+    snapshots: Snapshots,
 }
 
 impl CommandLoop {
@@ -126,7 +127,8 @@ impl CommandLoop {
         let (questions, questions_in) = mpsc::channel(1);
         let (findings_out, findings) = mpsc::channel(1);
         tokio::spawn(look(self.bus.clone(), self.config.clone(), self.clock.clone(), questions_in, findings_out));
-        Links { appends, appended, trouble, tasks, findings, questions }
+        let snapshots = Snapshots::new(&self.bus, &self.config, self.engine.replica().decisions);
+        Links { appends, appended, trouble, tasks, findings, questions, snapshots }
     }
 
     /// Appends the activation: from then on every other controller's next append fails.
@@ -229,8 +231,14 @@ impl CommandLoop {
                 return Ok(Outcome::Stopped);
             }
             self.send_next(links).await?;
+            // A snapshot holds no decision that is not journalled: nothing is decided until all are.
+            let snapshot = links.snapshots.are_due(self.engine.replica());
+            if snapshot && self.engine.is_settled() {
+                links.snapshots.take(self.engine.replica());
+                continue;
+            }
             let calm = links.trouble.borrow().is_none() && *self.standing.borrow() == Standing::Holding;
-            let may_decide = calm && self.engine.has_room() && stopping.is_none();
+            let may_decide = calm && self.engine.has_room() && stopping.is_none() && !snapshot;
             let timer = self.engine.next_timer().map(|at| (at - self.now()).to_std().unwrap_or_default());
             tokio::select! {
                 biased;
@@ -362,9 +370,12 @@ impl CommandLoop {
         Ok(Some(Outcome::Defect { source, sequence, reason }))
     }
 
-    fn reconcile(&mut self, findings: &Findings, links: &Links, ended: &mut Ended) -> Result<()> {
+    fn reconcile(&mut self, findings: &Findings, links: &mut Links, ended: &mut Ended) -> Result<()> {
         let now = self.now();
         self.engine.set_journal_use(findings.headroom_percent);
+        if findings.has_standby {
+            links.snapshots.put_off(self.engine.replica());
+        }
         let forget: Vec<OrderId> = ended.passed(findings.history);
         let lost = if findings.hold_for(self.engine.replica()) { &findings.lost[..] } else { &[] };
         for (run, reason) in lost {
@@ -424,7 +435,7 @@ async fn look(
     let mut watcher = Watcher::default();
     let mut looks = 0_u32;
     while let Some(question) = questions.recv().await {
-        if findings.send(watcher.look(&bus, question, config.journal.budget_bytes).await).await.is_err() {
+        if findings.send(watcher.look(&bus, &config, question).await).await.is_err() {
             return;
         }
         looks += 1;

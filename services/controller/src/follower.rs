@@ -1,11 +1,12 @@
 //! The state that follows the journal, hot: recovery, standby, and the copy that snapshots are taken of.
 
 use anyhow::{Context, Result};
-use ordo_contract::{name::StreamKind, replica::Replica};
+use ordo_contract::{
+    name::StreamKind,
+    replica::{Replica, SNAPSHOT_FORMAT},
+};
 use ordo_journal::{Bus, Follow, FollowFrom};
 
-/// Of the JSON in a snapshot. A change of the state's form raises it.
-pub const SNAPSHOT_FORMAT: u32 = 1;
 /// Commits applied between two looks at other things.
 const BATCH: usize = 256;
 

@@ -144,7 +144,7 @@ struct Session<'a> {
 impl Session<'_> {
     /// Follows hot until the lease is ours; none when told to stop.
     async fn stand_by(&mut self, follower: &mut Follower, shutdown: &CancellationToken) -> Result<Option<String>> {
-        let mut snapshots = Snapshots::new(self.bus, self.config, follower.replica().decisions);
+        let mut snapshots = upkeep::Snapshots::new(self.bus, self.config, follower.replica().decisions);
         loop {
             self.presence.send_if_modified(|p| {
                 let next = Presence {
@@ -169,7 +169,9 @@ impl Session<'_> {
                 },
                 read = follower.read() => {
                     read?;
-                    snapshots.take_when_due(follower.replica());
+                    if snapshots.are_due(follower.replica()) {
+                        snapshots.take(follower.replica());
+                    }
                 }
             }
         }
@@ -279,38 +281,6 @@ fn standing_after(event: Option<LeaseEvent>) -> Standing {
         Some(LeaseEvent::Gained { .. } | LeaseEvent::Resumed { .. }) => Standing::Holding,
         Some(LeaseEvent::Paused) => Standing::Unsure,
         Some(LeaseEvent::Lost { .. }) | None => Standing::Lost,
-    }
-}
-
-/// Takes snapshots of a state that follows the journal.
-struct Snapshots<'a> {
-    bus: &'a Bus,
-    every: u64,
-    next: u64,
-}
-
-impl<'a> Snapshots<'a> {
-    fn new(bus: &'a Bus, config: &Config, decisions: u64) -> Self {
-        let every = config.journal.snapshot_decisions.max(1);
-        Self { bus, every, next: decisions + every }
-    }
-
-    fn take_when_due(&mut self, replica: &ordo_contract::replica::Replica) {
-        if replica.decisions < self.next {
-            return;
-        }
-        self.next = replica.decisions + self.every;
-        let (bus, sequence, incarnation) = (self.bus.clone(), replica.sequence, replica.incarnation.clone());
-        match serde_json::to_vec(replica) {
-            Ok(state) => {
-                tokio::spawn(async move {
-                    if let Err(error) = upkeep::snapshot(bus, state, sequence, incarnation).await {
-                        tracing::warn!(%error, "snapshot not taken");
-                    }
-                });
-            }
-            Err(error) => tracing::error!(%error, "the state cannot be written as a snapshot"),
-        }
     }
 }
 

@@ -2,12 +2,12 @@
 //! nowhere, ended orders that history has passed, commits that nobody needs any more. It looks outside, never decides:
 //! what it finds goes to the engine.
 
-use crate::follower::SNAPSHOT_FORMAT;
+use crate::{config::Config, presence};
 use ordo_contract::{
     commit::Source,
     heartbeat::Heartbeat,
     name::{StreamKind, agent_user},
-    replica::Replica,
+    replica::{Replica, SNAPSHOT_FORMAT},
 };
 use ordo_domain::{AgentName, InstanceId, Instant, OrderId, RunId, Span, run::RunState};
 use ordo_journal::{Bus, BusError};
@@ -17,19 +17,22 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 const UNCLAIMED_SECONDS: i64 = 30;
 /// So many heartbeats in a row must lack a claimed run before it counts as lost.
 const MISSED_HEARTBEATS: u32 = 3;
+/// The purge point needs two; a broken one must not be the last.
+const SNAPSHOTS_KEPT: usize = 4;
 /// Of readers whose position holds commits back.
 const READERS: [&str; 2] = ["history", "proxy"];
 
 /// What must be looked for, taken from the state.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Question {
+    now: Instant,
     claimed: Vec<(RunId, AgentName, InstanceId)>,
     unclaimed: Vec<(RunId, AgentName)>,
 }
 
 impl Question {
     pub fn of(replica: &Replica, now: Instant) -> Self {
-        let mut question = Self::default();
+        let mut question = Self { now, claimed: Vec::new(), unclaimed: Vec::new() };
         for run in replica.site.runs.values() {
             match &run.state {
                 RunState::Claimed { instance, .. } => {
@@ -55,6 +58,8 @@ pub struct Findings {
     /// History is behind this commit.
     pub history: u64,
     pub headroom_percent: u64,
+    /// Another controller follows and takes the snapshots.
+    pub has_standby: bool,
 }
 
 impl Findings {
@@ -74,7 +79,7 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    pub async fn look(&mut self, bus: &Bus, question: Question, budget: u64) -> Result<Findings, BusError> {
+    pub async fn look(&mut self, bus: &Bus, config: &Config, question: Question) -> Result<Findings, BusError> {
         let mut findings = Findings { lost: self.lost(bus, &question).await?, ..Findings::default() };
         for (run, agent) in &question.unclaimed {
             let subject = bus.names().job_start(agent.as_str(), run.as_str());
@@ -84,7 +89,8 @@ impl Watcher {
         }
         let history = bus.consumer_info(&bus.names().stream(StreamKind::Journal), "history").await?;
         findings.history = history.map_or(0, |info| info.ack_floor);
-        findings.headroom_percent = bus.headroom(budget).await?.percent();
+        findings.headroom_percent = bus.headroom(config.journal.budget_bytes).await?.percent();
+        findings.has_standby = presence::coupled_standby(bus, &config.role.instance, question.now).await.is_some();
         findings.reports = bus.last_sequence(StreamKind::Reports).await?;
         Ok(findings)
     }
@@ -142,11 +148,50 @@ impl Ended {
     }
 }
 
-/// Stores a verified snapshot of a settled state.
-pub async fn snapshot(bus: Bus, state: Vec<u8>, sequence: u64, incarnation: String) -> Result<(), BusError> {
-    let head = bus.snapshots().put(sequence, &incarnation, SNAPSHOT_FORMAT, state).await?;
-    tracing::info!(stream_seq = sequence, bytes = head.size, "snapshot taken");
-    bus.snapshots().prune(4).await.map(drop)
+/// When snapshots are due, and the taking of them. The standby does it where there is one.
+pub struct Snapshots {
+    bus: Bus,
+    every: u64,
+    next: u64,
+}
+
+impl Snapshots {
+    pub fn new(bus: &Bus, config: &Config, decisions: u64) -> Self {
+        let every = config.journal.snapshot_decisions.max(1);
+        Self { bus: bus.clone(), every, next: decisions + every }
+    }
+
+    pub fn are_due(&self, replica: &Replica) -> bool {
+        replica.decisions >= self.next
+    }
+
+    /// Somebody else takes them.
+    pub fn put_off(&mut self, replica: &Replica) {
+        self.next = replica.decisions + self.every;
+    }
+
+    /// Writes a state that is journalled, stores it beside all else, and reads it back to verify it.
+    pub fn take(&mut self, replica: &Replica) {
+        self.put_off(replica);
+        let (bus, sequence, incarnation) = (self.bus.clone(), replica.sequence, replica.incarnation.clone());
+        match serde_json::to_vec(replica) {
+            Ok(state) => {
+                tokio::spawn(async move {
+                    match store(&bus, state, sequence, &incarnation).await {
+                        Ok(bytes) => tracing::info!(stream_seq = sequence, bytes, "snapshot taken"),
+                        Err(error) => tracing::warn!(%error, "snapshot not taken"),
+                    }
+                });
+            }
+            Err(error) => tracing::error!(%error, "the state cannot be written as a snapshot"),
+        }
+    }
+}
+
+async fn store(bus: &Bus, state: Vec<u8>, sequence: u64, incarnation: &str) -> Result<u64, BusError> {
+    let head = bus.snapshots().put(sequence, incarnation, SNAPSHOT_FORMAT, state).await?;
+    bus.snapshots().prune(SNAPSHOTS_KEPT).await?;
+    Ok(head.size)
 }
 
 /// Purges what nobody needs: below the second newest verified snapshot, the position of every reader, and `keep`.

@@ -7,7 +7,7 @@ use crate::error::ProxyError;
 use crate::interest::Interests;
 use crate::order_query;
 use ordo_contract::name::StreamKind;
-use ordo_contract::replica::{Replica, ReplicaError};
+use ordo_contract::replica::{Replica, ReplicaError, SNAPSHOT_FORMAT};
 use ordo_contract::request::OrderLine;
 use ordo_domain::{Event, OrderId};
 use ordo_journal::{Bus, BusError, BusErrorKind, Follow, FollowError, FollowFrom, Message};
@@ -20,8 +20,6 @@ use tokio_util::sync::CancellationToken;
 
 /// Commits applied under one lock: questions wait no longer than for these.
 const BATCH: usize = 64;
-/// Of the JSON in a snapshot, as the controller writes it.
-const SNAPSHOT_FORMAT: u32 = 1;
 /// Between attempts to load.
 const PAUSE: Duration = Duration::from_millis(500);
 /// A quiet journal is asked again after this long.

@@ -5,6 +5,9 @@ use ordo_domain::{Event, Instant, Site};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// Of a replica's JSON in a snapshot. A change of the state's form raises it.
+pub const SNAPSHOT_FORMAT: u32 = 1;
+
 /// The state after a commit, and all that is needed to take the next one.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Replica {
