@@ -17,9 +17,9 @@ up: servers ## set up what is missing, start everything on this machine (ARGS="-
 
 test: servers ## set up what is missing, run every test
 	$(CARGO) build --package ordo
-	$(CARGO) test --workspace --exclude ordo-tests
+	$(CARGO) test --workspace --exclude ordo-tests --no-fail-fast
 	$(CARGO) test --package ordo-tests --lib --test architecture --test golden --test simulation
-	$(CARGO) test --package ordo-tests --test integration -- --test-threads=2
+	$(CARGO) test --package ordo-tests --test integration --no-fail-fast -- --test-threads=2
 	$(CARGO) test --package ordo-tests --test e2e --test chaos --no-fail-fast -- --test-threads=1
 
 check: ## format, lints, architecture, freshness of the schemas

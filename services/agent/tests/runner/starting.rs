@@ -1,5 +1,5 @@
 use crate::harness::Runner;
-use ordo_agent::runner::protocol::{Request, StartRefusal};
+use ordo_agent::runner::protocol::{Reply, Request, StartRefusal};
 use ordo_agent::runner::system;
 use ordo_domain::{EnvValue, run::RunEnd};
 
@@ -90,8 +90,18 @@ fn a_run_is_started_once() {
     request.meta.run = ordo_domain::RunId::from_bits(u128::MAX - 5);
     agent.start(request.clone());
     let run = agent.start(request);
-    assert_eq!(agent.refused(&run), StartRefusal::Taken);
-    agent.ended(&run);
+    // The end of the one may be told before the refusal of the other.
+    let (mut ended, mut refused) = (false, false);
+    while !(ended && refused) {
+        match agent.next() {
+            Reply::Ended { run: of, .. } if of == run => ended = true,
+            Reply::Refused { run: of, refusal } if of == run => {
+                assert_eq!(refusal, StartRefusal::Taken);
+                refused = true;
+            }
+            _ => {}
+        }
+    }
     assert_eq!(std::fs::read_to_string(runner.data().join("ran")).unwrap(), "ran\nran\n");
 }
 
