@@ -9,7 +9,7 @@ mod bus;
 mod controller;
 mod coverage;
 mod invariant;
-#[path = "../sabotage/plants.rs"]
+#[path = "sabotage/plants.rs"]
 mod plants;
 mod workload;
 mod world;

@@ -99,7 +99,6 @@ fn prepare(root: &Path, copy: &Path) -> anyhow::Result<()> {
         copy_folder(&root.join(folder), &copy.join(folder))?;
     }
     copy_folder(&root.join("tests/simulation"), &copy.join("simulation"))?;
-    copy_folder(&root.join("tests/sabotage"), &copy.join("sabotage"))?;
     fs::copy(root.join("Cargo.lock"), copy.join("Cargo.lock"))?;
     let manifest = fs::read_to_string(root.join("Cargo.toml"))?;
     let members = CRATES.iter().chain(&["simulation"]).map(|c| format!("{c:?}")).collect::<Vec<_>>().join(", ");
