@@ -23,7 +23,7 @@ const LINES: &[(&str, &[&str])] = &[
         ],
     ),
     ("nats consumer report ORDO-default-JOURNAL", &["history", "proxy"]),
-    ("nats kv get ordo-default-lease controller", &["controller", "c1"]),
+    ("nats kv get ordo-default-lease controller", &["controller", "\"active\":\"c"]),
     ("nats sub 'ordo.default.feed.order.>'", &[]),
     (
         "nats micro ls",

@@ -9,7 +9,8 @@ use super::screen::Screen;
 use anyhow::{Context, bail};
 use ordo_cli::{Client, Common};
 use ordo_contract::bus_config::Limits;
-use ordo_contract::request::{AgentListReply, Nothing, proxy};
+use ordo_contract::heartbeat::{Activity, Heartbeat};
+use ordo_contract::request::{AgentListReply, Nothing, StatusReply, proxy};
 use ordo_runtime::health;
 use ordo_servers::{
     DatabaseRole, Keys, NatsServer, NatsSettings, PostgresServer, PostgresSettings, Process, Programs, ServersError,
@@ -206,13 +207,26 @@ async fn ask(common: &Common) -> anyhow::Result<()> {
     let client = Client::connect(common).await.map_err(say)?;
     let known: AgentListReply = client.ask("proxy", proxy::AGENT_LIST, &Nothing {}).await.map_err(say)?;
     if known.agents.iter().any(|line| line.agent.as_str() == AGENT) {
-        return Ok(());
+        return is_heard_of(&client).await;
     }
     let arguments = ordo_cli::arguments::AddAgentArguments { name: AGENT.to_owned(), ..Default::default() };
     match ordo_cli::command::agent::add(&client, &arguments).await.map_err(say)? {
-        None => Ok(()),
+        None => is_heard_of(&client).await,
         Some(pending) => bail!("the agent is not admitted yet: {pending}"),
     }
+}
+
+/// Everybody's heartbeat has come, so that the first `ordo status` shows what runs.
+async fn is_heard_of(client: &Client) -> anyhow::Result<()> {
+    let say = |error: ordo_cli::CliError| anyhow::anyhow!("{}", error.text(&ordo_cli::show::Look::plain()).trim());
+    let status: StatusReply = client.ask("proxy", proxy::STATUS, &Nothing {}).await.map_err(say)?;
+    for role in ["controller", "proxy", "history", "agent"] {
+        let of_role = |heartbeat: &&Heartbeat| heartbeat.role.starts_with(role);
+        if !status.instances.iter().filter(of_role).any(|heartbeat| heartbeat.activity == Activity::Active) {
+            bail!("no {role} is heard of yet");
+        }
+    }
+    Ok(())
 }
 
 /// On a thread of its own: the library brings its own runtime.
