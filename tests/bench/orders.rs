@@ -14,6 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// One shell job.
+pub const ONE: &str =
+    "workflow: one\ndefaults: { agent: local }\nsteps:\n  - job: one\n    command: [sh, -c, \"true\"]\n";
+
 pub async fn sequential(report: &mut Report, _up: &Up, client: &Client, jobs: usize) -> anyhow::Result<()> {
     let mut text = format!("workflow: sequential{jobs}\ndefaults: {{ agent: local }}\nsteps:\n");
     for i in 1..=jobs {
@@ -38,11 +42,7 @@ pub async fn sequential(report: &mut Report, _up: &Up, client: &Client, jobs: us
 
 pub async fn parallel(report: &mut Report, up: &Up, client: &Client) -> anyhow::Result<()> {
     const JOBS: usize = 400;
-    deploy(
-        client,
-        "workflow: one\ndefaults: { agent: local }\nsteps:\n  - job: one\n    command: [sh, -c, \"true\"]\n",
-    )
-    .await?;
+    deploy(client, ONE).await?;
     let (mut rates, mut in_history) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
         let before = finished_in_history(up)?;
@@ -84,6 +84,7 @@ pub async fn without_a_process(report: &mut Report, up: &Up, client: &Client) ->
 /// 100 orders a second, each due at its own time.
 pub async fn due_to_started(report: &mut Report, up: &Up, client: &Client) -> anyhow::Result<()> {
     const ORDERS: usize = 200;
+    deploy(client, ONE).await?;
     let (mut medians, mut high) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
         let begin = client.now() + chrono::TimeDelta::seconds(3);

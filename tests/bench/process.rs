@@ -28,6 +28,7 @@ pub async fn idle(report: &mut Report, up: &Up) -> anyhow::Result<()> {
 
 pub async fn memory_of_waiting_orders(report: &mut Report, up: &Up, client: &Client) -> anyhow::Result<()> {
     const ORDERS: usize = 100_000;
+    orders::deploy(client, orders::ONE).await?;
     let names: Vec<String> = up
         .processes()
         .keys()

@@ -11,8 +11,11 @@ use std::{
     process::{Command, Output},
 };
 
-/// The simulation alone: what it needs of the workspace.
-const CRATES: [&str; 6] = [
+/// The simulation alone: what it needs of the workspace, and what the tests of that need.
+const CRATES: [&str; 9] = [
+    "services/shared/servers",
+    "services/shared/store",
+    "services/shared/testkit",
     "services/shared/domain",
     "services/shared/contract",
     "services/shared/journal",
