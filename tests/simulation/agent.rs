@@ -253,9 +253,10 @@ impl SimAgent {
 
     /// The runner dies with its processes: their runs are lost.
     pub fn runner_crash(&mut self, now: Instant) {
-        for process in self.processes.values_mut() {
+        for (run, process) in &mut self.processes {
             if let Process::Running { since, .. } = process {
                 let end = RunEnd::Lost { reason: "the runner died".into() };
+                self.real_ends.insert(run.clone(), end.clone());
                 *process = Process::Ended(facts(end, *since, now));
             }
         }

@@ -153,7 +153,15 @@ impl Active {
     /// The next unread message of a source.
     pub fn next_message(&self, bus: &SimBus, source: Source) -> Option<Message> {
         let position = self.engine.replica().causes.get(&source);
-        let sequence = position.map_or(1, |p| p.sequence + u64::from(p.is_complete()));
+        self.message(bus, source, position.map_or(1, |p| p.sequence + u64::from(p.is_complete())))
+    }
+
+    /// The one that was read before it.
+    pub fn message_before(&self, bus: &SimBus, message: &Message) -> Option<Message> {
+        self.message(bus, message.source, message.sequence.checked_sub(1).filter(|s| *s > 0)?)
+    }
+
+    fn message(&self, bus: &SimBus, source: Source, sequence: u64) -> Option<Message> {
         let index = usize::try_from(sequence - 1).ok()?;
         let body = match source {
             Source::Commands => Body::Command(Box::new(bus.commands.get(index)?.clone())),

@@ -100,7 +100,7 @@ pub const PLANTS: &[Plant] = &[
         file: "services/shared/domain/src/order/apply.rs",
         find: "    for child in children {\n        site.orders.remove(child);\n    }",
         replace: "    for child in children.iter().take(2) {\n        site.orders.remove(child);\n    }",
-        found_by: &["children_know_their_parents", "every_order_ends"],
+        found_by: &["parents_know_their_children", "children_know_their_parents", "every_order_ends"],
     },
     Plant {
         name: "a_snapshot_forgets_the_tickets",
