@@ -325,12 +325,11 @@ impl World {
             _ => match active.next_message(&self.bus, source) {
                 Some(message) => {
                     // A reader that began again may read what was decided already.
-                    if let Some(before) =
-                        active.message_before(&self.bus, &message).filter(|_| chance(&mut self.rng, 5))
+                    let again = active.message_before(&self.bus, &message).filter(|_| chance(&mut self.rng, 5));
+                    if let Some(before) = again
+                        && let Err(Ended::Error(text)) = active.accept(&before, now)
                     {
-                        if let Err(Ended::Error(text)) = active.accept(&before, now) {
-                            return Err(Broken::new("a_decision_fits_its_state", text));
-                        }
+                        return Err(Broken::new("a_decision_fits_its_state", text));
                     }
                     active.accept(&message, now)
                 }
