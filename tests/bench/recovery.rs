@@ -11,6 +11,7 @@ use ordo_controller::{
 use ordo_domain::{
     Command, ContentHash, Definitions, Ids, Instant, RunId,
     agent::AddAgent,
+    catalog::CatalogDefinition,
     command::{By, Deploy},
     ctx::LoadedWorkflow,
     effect::Effect,
@@ -185,6 +186,9 @@ impl Definitions for Store {
         (*hash == self.0).then(|| self.1.clone())
     }
     fn lock(&self, _: &ContentHash) -> Option<LockDefinition> {
+        None
+    }
+    fn catalog(&self, _: &ContentHash) -> Option<Arc<CatalogDefinition>> {
         None
     }
 }

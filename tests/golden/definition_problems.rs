@@ -19,7 +19,7 @@ fn known() -> Known {
     let cleanup = "workflow: cleanup\nparameters: { rows: { type: number }, day: { type: string, default: x } }\nsteps: [{ call: archive }]\n";
     let cleanup = match &definition::read("cleanup.yaml", cleanup).unwrap().items[0].definition {
         definition::Definition::Workflow(workflow) => KnownWorkflow::from(workflow),
-        definition::Definition::Lock(_) => unreachable!(),
+        definition::Definition::Lock(_) | definition::Definition::Catalog(_) => unreachable!(),
     };
     Known {
         workflows: BTreeMap::from([(WorkflowName::new("cleanup").unwrap(), cleanup)]),

@@ -24,11 +24,22 @@ fn schema<T: JsonSchema>() -> String {
 /// Every generated file with its text.
 fn files() -> BTreeMap<String, String> {
     use ordo_contract::{command::CommandMessage, commit::Commit, heartbeat::Heartbeat, job, report::ReportMessage};
-    use ordo_domain::definition::file::{self, LockFile, WorkflowFile};
+    use ordo_domain::definition::{
+        file::{self, LockFile, WorkflowFile},
+        file_log_rule::LogRuleFile,
+        file_retention::RetentionFile,
+        file_rule::{MaintenanceFile, RuleFile},
+        file_schedule::ScheduleFile,
+    };
     let mut files = BTreeMap::new();
     let mut add = |name: &str, text: String| files.insert(format!("{name}.schema.json"), text);
     add("definition/workflow", pretty(&file::schema::<WorkflowFile>()));
     add("definition/lock", pretty(&file::schema::<LockFile>()));
+    add("definition/schedule", pretty(&file::schema::<ScheduleFile>()));
+    add("definition/rule", pretty(&file::schema::<RuleFile>()));
+    add("definition/maintenance", pretty(&file::schema::<MaintenanceFile>()));
+    add("definition/log_rule", pretty(&file::schema::<LogRuleFile>()));
+    add("definition/retention", pretty(&file::schema::<RetentionFile>()));
     add("event/event", schema::<ordo_domain::Event>());
     add("event/commit", schema::<Commit>());
     add("command/command", schema::<CommandMessage>());

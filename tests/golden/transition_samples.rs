@@ -3,6 +3,10 @@
 use ordo_domain::{
     Event, Failure, Instant, Outcome, Span, Value,
     agent::{AgentAdded, AgentReady, AgentStopped},
+    catalog::{
+        DefinitionDeployed, DefinitionKind, DefinitionRemoved, References, ScheduleResumed, ScheduleSuspended,
+        StartNotPlanned, StartSkipped, WorkflowRemoved,
+    },
     command::{Accepted, By, DeployItem},
     controller::{
         CommandAccepted, CommandFailed, CommandRefused, ControllerActivated, ControllerHandedOver, RoleHeld,
@@ -11,7 +15,10 @@ use ordo_domain::{
     definition::WorkflowDeployed,
     failure::Failure::ExitCode,
     lock::{LockDefinition, LockDeployed},
-    order::{command::StartKey, event::*},
+    order::{
+        command::{Overlap, StartKey},
+        event::*,
+    },
     refusal::Refusal,
     run::{JobSpec, RunEnd, RunFacts, event::*, report, spec::SpecAction},
     value::EnvValue,
@@ -79,6 +86,10 @@ pub fn failure() -> Failure {
     ExitCode { return_code: 1 }
 }
 
+pub fn start() -> StartKey {
+    StartKey { schedule: "nightly".into(), parameterisation: "all".into(), instant: at(30) }
+}
+
 pub fn added() -> OrderAdded {
     OrderAdded {
         order: id(ORDER),
@@ -95,7 +106,8 @@ pub fn added() -> OrderAdded {
             (id("day"), "2026-11-22".into()),
             (id("regions"), Value::List(vec!["east".into()])),
         ]),
-        start: Some(StartKey { schedule: "nightly".into(), parameterisation: "all".into(), instant: at(30) }),
+        start: Some(start()),
+        overlap: Overlap::Wait,
         by: by(),
         counter: 1,
         command: Some(id("c1")),
@@ -127,6 +139,7 @@ fn orders() -> Vec<Event> {
     let order = || id(ORDER);
     vec![
         added().into(),
+        OrderWaits { order: order(), earlier: id("20261121-P1-w") }.into(),
         OrderStarted { order: order(), position: id("a"), late_by: Some(Span::from_secs(90)) }.into(),
         OrderMoved { order: order(), to: id("b"), left: vec![id("t")] }.into(),
         OrderTried { order: order(), block: id("a"), to: id("b") }.into(),
@@ -205,7 +218,35 @@ fn of_the_site() -> Vec<Event> {
     let outcome = Accepted::Deployed { items: vec![(item, 1)] };
     vec![
         WorkflowDeployed { workflow: id("w"), version: 1, hash: id(&"a".repeat(64)), by: by() }.into(),
+        WorkflowRemoved { workflow: id("w"), by: by() }.into(),
         LockDeployed { version: 1, hash: id(&"c".repeat(64)), lock }.into(),
+        DefinitionDeployed {
+            kind: DefinitionKind::Schedule,
+            name: id("nightly"),
+            version: 2,
+            hash: id(&"e".repeat(64)),
+            references: References { workflows: [id("w")].into(), agents: [id("etl")].into() },
+            by: by(),
+        }
+        .into(),
+        DefinitionRemoved { kind: DefinitionKind::Rule, name: id("failures"), by: by() }.into(),
+        ScheduleSuspended { schedule: id("nightly"), by: by() }.into(),
+        ScheduleResumed { schedule: id("nightly"), by: by() }.into(),
+        StartSkipped {
+            start: start(),
+            workflow: id("w"),
+            until: Some(at(50)),
+            count: 3,
+            reason: "more than 1,000 starts were missed".into(),
+        }
+        .into(),
+        StartNotPlanned {
+            schedule: id("nightly"),
+            workflow: id("w"),
+            start: Some(start()),
+            reason: "parameter day is missing".into(),
+        }
+        .into(),
         AgentAdded { agent: id("etl"), title: Some("Loads".into()), by: by() }.into(),
         AgentReady { agent: id("etl"), instance: id("i1"), node: id("node-a"), version: "0.1.0".into() }.into(),
         AgentStopped { agent: id("etl"), instance: id("i1") }.into(),

@@ -59,6 +59,10 @@ fn retrying() -> Event {
         .into()
 }
 
+fn waits() -> Event {
+    OrderWaits { order: order(), earlier: id("20261121-P1-w") }.into()
+}
+
 fn cancel_requested() -> Event {
     OrderCancelRequested { order: order(), kill: false }.into()
 }
@@ -94,6 +98,7 @@ fn states() -> Vec<(&'static str, Vec<Event>)> {
     vec![
         ("unknown", vec![]),
         ("scheduled", vec![add(|_| {})]),
+        ("waits behind another", vec![add(|o| o.start = Some(samples::start())), waits()]),
         ("held", vec![add(|o| o.held = true)]),
         ("ready, not started", vec![add(|o| (o.held, o.due_at) = (true, None)), resumed(None)]),
         ("ready", started()),
@@ -128,6 +133,7 @@ fn events() -> Vec<(&'static str, Event)> {
     };
     vec![
         ("", add(|_| {})),
+        ("", waits()),
         ("", OrderStarted { order: order(), position: id("a"), late_by: None }.into()),
         ("", OrderMoved { order: order(), to: id("b"), left: vec![] }.into()),
         ("", OrderTried { order: order(), block: id("a"), to: id("b") }.into()),

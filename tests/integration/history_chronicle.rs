@@ -241,6 +241,7 @@ impl Chronicle {
             held,
             late: LatePolicy::default(),
             arguments,
+            overlap: Default::default(),
             start: None,
             by,
             counter: self.counter,

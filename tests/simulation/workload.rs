@@ -5,7 +5,7 @@ use ordo_domain::{
     AgentName, BranchName, ContentHash, Kind, Label, LockName, OrderId, Span, Value, VariableName, WorkflowName,
     command::{Command, Deploy, DeployItem},
     lock::LockDefinition,
-    order::command::{AddOrders, CancelOrders, NewOrder, ResumeOrders, SuspendOrders},
+    order::command::{AddOrders, CancelOrders, NewOrder, Overlap, ResumeOrders, StartKey, SuspendOrders},
     workflow::{
         Action, Expression, Instruction, Job, LateAction, LatePolicy, Parameter, Retry, Step, Template, WhenFailed,
         Workflow,
@@ -214,13 +214,22 @@ pub fn command(
             let count = if chance(rng, 4) { rng.random_range(101..=120) } else { rng.random_range(1..=4) };
             Command::AddOrders(AddOrders { orders: (0..count).map(|_| new_order(rng, workflows, now)).collect() })
         }
-        55..70 => Command::CancelOrders(CancelOrders { orders: some(rng), kill: rng.random() }),
+        55..70 => {
+            Command::CancelOrders(CancelOrders { orders: some(rng), kill: rng.random(), replan: chance(rng, 20) })
+        }
         70..82 => Command::SuspendOrders(SuspendOrders { orders: some(rng), kill: rng.random() }),
         _ => Command::ResumeOrders(ResumeOrders { orders: some(rng), position: None }),
     }
 }
 
 fn new_order(rng: &mut SmallRng, workflows: &[WorkflowName], now: ordo_domain::Instant) -> NewOrder {
+    let due_at = chance(rng, 30).then(|| now + chrono::TimeDelta::milliseconds(rng.random_range(-4_000..8_000)));
+    // Planned ones come in few series, so that they are in each other's way; a start that is known is refused.
+    let start = chance(rng, 30).then(|| StartKey {
+        schedule: format!("s{}", rng.random_range(0..3)),
+        parameterisation: "p".to_owned(),
+        instant: now + chrono::TimeDelta::milliseconds(rng.random_range(0..50_000)),
+    });
     NewOrder {
         workflow: pick(rng, workflows).clone(),
         name: None,
@@ -235,11 +244,12 @@ fn new_order(rng: &mut SmallRng, workflows: &[WorkflowName], now: ordo_domain::I
         title: None,
         tags: BTreeSet::new(),
         business_day: chance(rng, 20).then(|| NaiveDate::from_ymd_opt(2026, 11, 23).expect("a day")),
-        due_at: chance(rng, 30).then(|| now + chrono::TimeDelta::milliseconds(rng.random_range(-4_000..8_000))),
+        due_at,
         held: chance(rng, 10),
         priority: chance(rng, 20).then(|| rng.random_range(-2..3)),
         late: None,
-        start: None,
+        overlap: *pick(rng, &[Overlap::Start, Overlap::Skip, Overlap::Wait]),
+        start,
     }
 }
 

@@ -13,6 +13,7 @@ use ordo_contract::{command::CommandMessage, commit::Source};
 use ordo_domain::{
     Command, CommandId, ContentHash, Definitions, Instant, OrderId, WorkflowName,
     agent::AddAgent,
+    catalog::CatalogDefinition,
     command::By,
     ctx::LoadedWorkflow,
     lock::LockDefinition,
@@ -37,6 +38,7 @@ const QUIET_STEPS: u32 = 400_000;
 pub struct Store {
     workflows: RwLock<BTreeMap<ContentHash, Arc<LoadedWorkflow>>>,
     locks: RwLock<BTreeMap<ContentHash, LockDefinition>>,
+    catalog: RwLock<BTreeMap<ContentHash, Arc<CatalogDefinition>>>,
 }
 
 impl Definitions for Store {
@@ -45,6 +47,9 @@ impl Definitions for Store {
     }
     fn lock(&self, hash: &ContentHash) -> Option<LockDefinition> {
         self.locks.read().expect("not poisoned").get(hash).cloned()
+    }
+    fn catalog(&self, hash: &ContentHash) -> Option<Arc<CatalogDefinition>> {
+        self.catalog.read().expect("not poisoned").get(hash).cloned()
     }
 }
 
@@ -139,7 +144,7 @@ impl World {
         self.ask(Command::ResumeOrders(ResumeOrders { orders: left, position: None }));
         self.settle(coverage)?;
         for order in self.orders_of(|o| !o.state.is_terminated()) {
-            self.ask(Command::CancelOrders(CancelOrders { orders: vec![order], kill: true }));
+            self.ask(Command::CancelOrders(CancelOrders { orders: vec![order], kill: true, replan: false }));
         }
         self.settle(coverage)?;
         self.checker.at_rest(self)

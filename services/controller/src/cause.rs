@@ -3,7 +3,11 @@
 
 use crate::engine::{Body, Message};
 use ordo_contract::{
-    command::CommandMessage, commit::Source, name::ReportSubject, name::SiteNames, report::ReportMessage,
+    command::{CommandMessage, noun_verb},
+    commit::Source,
+    name::ReportSubject,
+    name::SiteNames,
+    report::ReportMessage,
 };
 use ordo_domain::{AgentName, limit, run::Report};
 use serde::de::DeserializeOwned;
@@ -11,14 +15,18 @@ use serde::de::DeserializeOwned;
 /// Reads a message as it was stored.
 pub fn read(names: &SiteNames, source: Source, incarnation: &str, message: &ordo_journal::Message) -> Message {
     let body = match source {
-        Source::Commands => command(message.payload()),
+        Source::Commands => command(names, message.subject(), message.payload()),
         Source::Reports => report(names, message.subject(), message.payload()),
     };
     Message { source, incarnation: incarnation.to_owned(), sequence: message.sequence, body }
 }
 
-fn command(payload: &[u8]) -> Body {
+/// The rights bind who may publish under which subject; the command in it must be the one that the subject names.
+fn command(names: &SiteNames, subject: &str, payload: &[u8]) -> Body {
     match parse::<CommandMessage>(payload, limit::COMMAND_BYTES) {
+        Ok(command) if names.parse_command(subject) != Some(noun_verb(&command.command)) => {
+            Body::Malformed { agent: None, reason: format!("{subject} does not fit the command in it") }
+        }
         Ok(command) => Body::Command(Box::new(command)),
         Err(reason) => Body::Malformed { agent: None, reason },
     }

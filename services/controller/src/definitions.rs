@@ -1,6 +1,8 @@
 //! The bodies that orders run by, fetched from the definition store before they are needed: deciding never waits.
 
-use ordo_domain::{Command, ContentHash, Definitions, Site, ctx::LoadedWorkflow, lock::LockDefinition};
+use ordo_domain::{
+    Command, ContentHash, Definitions, Site, catalog::CatalogDefinition, ctx::LoadedWorkflow, lock::LockDefinition,
+};
 use ordo_journal::Bus;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -11,6 +13,7 @@ use std::{
 enum Body {
     Workflow(Arc<LoadedWorkflow>),
     Lock(LockDefinition),
+    Catalog(Arc<CatalogDefinition>),
 }
 
 /// Immutable bodies by hash, shared by the engine and whoever fetches.
@@ -48,7 +51,9 @@ impl DefinitionCache {
         let body = match serde_json::from_slice(bytes) {
             Ok(workflow) => Ok(Body::Workflow(Arc::new(LoadedWorkflow::new(workflow)))),
             Err(not_workflow) => {
-                serde_json::from_slice(bytes).map(Body::Lock).map_err(|_| format!("not readable: {not_workflow}"))
+                let lock = serde_json::from_slice(bytes).map(Body::Lock);
+                let other = || serde_json::from_slice(bytes).map(|definition| Body::Catalog(Arc::new(definition)));
+                lock.or_else(|_| other()).map_err(|_| format!("not readable: {not_workflow}"))
             }
         };
         match body {
@@ -72,14 +77,21 @@ impl Definitions for DefinitionCache {
     fn workflow(&self, hash: &ContentHash) -> Option<Arc<LoadedWorkflow>> {
         match self.get(hash)? {
             Body::Workflow(workflow) => Some(workflow),
-            Body::Lock(_) => None,
+            Body::Lock(_) | Body::Catalog(_) => None,
         }
     }
 
     fn lock(&self, hash: &ContentHash) -> Option<LockDefinition> {
         match self.get(hash)? {
             Body::Lock(lock) => Some(lock),
-            Body::Workflow(_) => None,
+            Body::Workflow(_) | Body::Catalog(_) => None,
+        }
+    }
+
+    fn catalog(&self, hash: &ContentHash) -> Option<Arc<CatalogDefinition>> {
+        match self.get(hash)? {
+            Body::Catalog(definition) => Some(definition),
+            Body::Workflow(_) | Body::Lock(_) => None,
         }
     }
 }
@@ -99,6 +111,10 @@ pub fn named_by(command: &Command) -> Vec<ContentHash> {
         | Command::CancelOrders(_)
         | Command::SuspendOrders(_)
         | Command::ResumeOrders(_)
-        | Command::AddAgent(_) => Vec::new(),
+        | Command::AddAgent(_)
+        | Command::RemoveDefinitions(_)
+        | Command::SuspendSchedules(_)
+        | Command::ResumeSchedules(_)
+        | Command::NoteStarts(_) => Vec::new(),
     }
 }

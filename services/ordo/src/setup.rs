@@ -67,7 +67,7 @@ pub fn setup(arguments: &Arguments, common: &Common) -> anyhow::Result<()> {
     }
     let dir = &arguments.dir;
     let keys = Keys::open(&dir.join("keys"), common.site.as_deref().unwrap_or("default"))?;
-    let services = [User::Controller, User::Proxy, User::History];
+    let services = User::SERVICES;
     let agents = arguments.agents.iter().cloned().map(User::Agent);
     let people = arguments.users.iter().cloned().map(User::Person);
     for user in services.into_iter().chain(agents).chain(people) {

@@ -131,7 +131,7 @@ impl Proxy {
             return Err(Problem::malformed(format!("position is for resume; {verb} has none")));
         }
         let command = match verb {
-            "cancel" => Command::CancelOrders(CancelOrders { orders: orders.clone(), kill }),
+            "cancel" => Command::CancelOrders(CancelOrders { orders: orders.clone(), kill, replan: false }),
             "suspend" => Command::SuspendOrders(SuspendOrders { orders: orders.clone(), kill }),
             _ if kill => return Err(Problem::malformed("kill is for cancel and suspend; resume has none")),
             _ => {
@@ -173,6 +173,9 @@ pub fn another(found: &Accepted) -> Problem {
         Accepted::Orders { .. } => "orders",
         Accepted::Deployed { .. } => "a deployment",
         Accepted::Agent { .. } => "an agent",
+        Accepted::Removed { .. } => "a removal",
+        Accepted::Schedules { .. } => "schedules",
+        Accepted::Noted => "notes of the daily plan",
     };
     Problem::malformed(format!("this id was used for {what} within the last 24 h; choose another"))
 }

@@ -84,7 +84,7 @@ impl Proxy {
             Outcome::Accepted(Accepted::Deployed { items: deployed }) => {
                 // The controller's word counts: a version may have come in between.
                 for (item, version) in deployed {
-                    let (kind, name) = kind_and_name(&item);
+                    let (kind, name) = (item.kind(), item.name());
                     if let Some(line) = items.iter_mut().find(|line| line.kind == kind && line.name == name) {
                         line.version = version;
                     }
@@ -97,10 +97,13 @@ impl Proxy {
 
     /// What deploying this would change.
     async fn compare(&self, item: &DeployItem) -> Result<DeployedItem, Problem> {
-        let (kind, name) = kind_and_name(item);
+        let (kind, name) = (item.kind(), item.name().to_owned());
         let present = self.mirror.read(|replica| match item {
             DeployItem::Workflow { name, .. } => replica.site.workflows.get(name).map(|w| (w.version, w.hash.clone())),
             DeployItem::Lock { name, .. } => replica.site.locks.get(name).map(|l| (l.version, l.hash.clone())),
+            DeployItem::Definition { kind, name, .. } => {
+                replica.site.definition(*kind, name).map(|d| (d.version, d.hash.clone()))
+            }
         });
         let of = |change, version, differences| DeployedItem {
             kind: kind.to_owned(),
@@ -139,6 +142,12 @@ impl Proxy {
                     differences.push(format!("title {} -> {}", text(before.title), text(after.title)));
                 }
                 Ok(differences)
+            }
+            DeployItem::Definition { hash, .. } => {
+                let before = self.bodies.fetch_catalog(&self.bus, old).await?;
+                let after = self.bodies.fetch_catalog(&self.bus, hash).await?;
+                let (Some(before), Some(after)) = (before, after) else { return Ok(Vec::new()) };
+                Ok(definition::catalog_difference(&before, &after))
             }
         }
     }
@@ -203,12 +212,5 @@ impl Proxy {
             deployed_at: deployed.deployed_at,
             definition: body.workflow.clone(),
         })
-    }
-}
-
-fn kind_and_name(item: &DeployItem) -> (&'static str, String) {
-    match item {
-        DeployItem::Workflow { name, .. } => ("workflow", name.to_string()),
-        DeployItem::Lock { name, .. } => ("lock", name.to_string()),
     }
 }

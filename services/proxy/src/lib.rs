@@ -10,6 +10,7 @@
 //! - `serve.rs`: the endpoints; `answer.rs`: errors as answers; `authorise.rs`: who may ask what
 //! - `command.rs`: from a request to COMMANDS, and back with the outcome; `precheck.rs`: what is refused before
 //! - `order_query.rs`, `definition.rs`, `site_query.rs`: what is asked
+//! - `catalog.rs`: definitions that services act by
 //! - `body.rs`: definitions by hash; `instances.rs`: heartbeats; `feed.rs`: the live view, by the leased instance
 
 pub mod config;
@@ -18,6 +19,7 @@ pub mod error;
 mod answer;
 mod authorise;
 mod body;
+mod catalog;
 mod command;
 mod definition;
 mod feed;

@@ -81,19 +81,29 @@ impl Proxy {
             }),
             Command::Deploy(deploy) => {
                 for item in &deploy.items {
-                    if let DeployItem::Lock { name, hash } = item
-                        && self.bodies.fetch_lock(&self.bus, hash).await?.is_none()
-                    {
-                        return Err(not_stored("lock", name.as_str(), hash));
-                    }
-                    if let DeployItem::Workflow { name, hash } = item {
-                        match self.bodies.fetch_workflow(&self.bus, hash).await? {
-                            Some(body) => self.verify(name, hash, &body)?,
-                            None => return Err(not_stored("workflow", name.as_str(), hash)),
+                    let is_stored = match item {
+                        DeployItem::Workflow { name, hash } => match self.bodies.fetch_workflow(&self.bus, hash).await?
+                        {
+                            Some(body) => {
+                                self.verify(name, hash, &body)?;
+                                true
+                            }
+                            None => false,
+                        },
+                        DeployItem::Lock { hash, .. } => self.bodies.fetch_lock(&self.bus, hash).await?.is_some(),
+                        DeployItem::Definition { hash, .. } => {
+                            self.bodies.fetch_catalog(&self.bus, hash).await?.is_some()
                         }
+                    };
+                    if !is_stored {
+                        return Err(not_stored(item));
                     }
                 }
                 // A deployment is checked against everything that is deployed.
+                self.mirror.read(|replica| replica.site.workflows.values().map(|w| w.hash.clone()).collect())
+            }
+            // Whoever calls a workflow that is removed.
+            Command::RemoveDefinitions(_) => {
                 self.mirror.read(|replica| replica.site.workflows.values().map(|w| w.hash.clone()).collect())
             }
             _ => Vec::new(),
@@ -131,7 +141,8 @@ impl Proxy {
     }
 }
 
-fn not_stored(kind: &str, name: &str, hash: &ContentHash) -> Problem {
+fn not_stored(item: &DeployItem) -> Problem {
+    let (kind, name, hash) = (item.kind(), item.name(), item.hash());
     let message = format!("the body of {kind} {name} is not stored under {hash}: put it first with definition.put");
     Problem::not_found("body_unknown", message)
 }

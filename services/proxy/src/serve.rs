@@ -19,7 +19,7 @@ const AT_A_TIME: usize = 4_096;
 /// Larger than any request that can be right.
 const REQUEST_BYTES: usize = 1024 * 1024;
 
-const ENDPOINTS: [&str; 15] = [
+const ENDPOINTS: [&str; 21] = [
     proxy::ORDER_ADD,
     proxy::ORDER_CANCEL,
     proxy::ORDER_SUSPEND,
@@ -35,6 +35,12 @@ const ENDPOINTS: [&str; 15] = [
     proxy::AGENT_LIST,
     proxy::AGENT_ADD,
     proxy::STATUS,
+    proxy::DEFINITION_LIST,
+    proxy::DEFINITION_SHOW,
+    proxy::DEFINITION_DEPLOYED,
+    proxy::DEFINITION_REMOVE,
+    proxy::SCHEDULE_SUSPEND,
+    proxy::SCHEDULE_RESUME,
 ];
 
 /// What every answer is made from.
@@ -138,6 +144,16 @@ impl Proxy {
                 json(&self.agent_list())
             }
             proxy::AGENT_ADD => json(&self.agent_add(&user, body).await?),
+            proxy::DEFINITION_LIST => json(&self.definition_list(body).await?),
+            proxy::DEFINITION_SHOW => json(&self.definition_show(body).await?),
+            proxy::DEFINITION_DEPLOYED => {
+                parse::<Nothing>(body)?;
+                json(&self.definition_deployed())
+            }
+            proxy::DEFINITION_REMOVE => json(&self.definition_remove(&user, body).await?),
+            proxy::SCHEDULE_SUSPEND | proxy::SCHEDULE_RESUME => {
+                json(&self.schedules_act(&user, &call.verb, body).await?)
+            }
             proxy::STATUS => {
                 parse::<Nothing>(body)?;
                 json(&self.status().await?)

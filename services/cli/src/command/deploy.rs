@@ -11,8 +11,7 @@ use ordo_contract::request::{
 };
 use ordo_domain::{
     LockName,
-    command::DeployItem,
-    definition::{self, Definition, Item, Known, KnownWorkflow},
+    definition::{self, Item, Known, KnownWorkflow},
     limit,
 };
 use std::{
@@ -66,7 +65,7 @@ async fn deploy(client: &Client, files: &[DeployText], dry_run: bool, asked: Ask
         return Err(CliError::Problems(with_texts(problems, files)));
     }
     store(client, &items).await?;
-    let items = items.into_iter().map(|item| item_of(&item)).collect();
+    let items = items.into_iter().map(|item| Item::deploy_item(&item)).collect();
     client
         .ask_for("proxy", proxy::DEFINITION_DEPLOY, &DeployRequest { items, dry_run, asked }, Duration::from_secs(30))
         .await
@@ -109,13 +108,6 @@ fn known_of(mut reply: KnownReply) -> Known {
     }
     let locks = reply.locks.into_iter().filter_map(|(name, capacity)| Some((LockName::new(name).ok()?, capacity)));
     Known { workflows, locks: locks.collect(), agents: Some(reply.agents.into_iter().collect()) }
-}
-
-fn item_of(item: &Item) -> DeployItem {
-    match &item.definition {
-        Definition::Workflow(workflow) => DeployItem::Workflow { name: workflow.name.clone(), hash: item.hash.clone() },
-        Definition::Lock(lock) => DeployItem::Lock { name: lock.name.clone(), hash: item.hash.clone() },
-    }
 }
 
 /// Stores bodies and scripts. Harmless when repeated, and when nothing comes of it.

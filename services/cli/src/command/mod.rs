@@ -1,6 +1,7 @@
 //! One file per noun: asks, and shows the answer by a view.
 
 pub mod agent;
+pub mod definition;
 pub mod deploy;
 pub mod events;
 pub mod history;
@@ -29,6 +30,7 @@ pub async fn dispatch(command: Command, common: &Common, look: &Look) -> Result<
     match command {
         Command::Deploy(arguments) => deploy::run(&client, &arguments, files.unwrap_or_default(), look).await,
         Command::Workflow(command) => workflow::run(&client, command, look).await,
+        Command::Definition(command) => definition::run(&client, command, look).await,
         Command::Order(command) => order::run(&client, command, look).await,
         Command::Logs(arguments) => logs::run(&client, &arguments, look).await,
         Command::History(command) => history::run(&client, command, look).await,

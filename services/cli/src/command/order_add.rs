@@ -174,6 +174,7 @@ async fn from_flags(client: &Client, arguments: &AddArguments, look: &Look) -> R
         held: arguments.held,
         priority: arguments.priority,
         late: None,
+        overlap: Default::default(),
         start: None,
     };
     Ok(vec![order; arguments.count.unwrap_or(1) as usize])

@@ -1,6 +1,6 @@
 //! `ordo workflow …`
 
-use super::id;
+use super::{definition, id};
 use crate::{
     arguments::WorkflowCommand,
     client::Client,
@@ -10,11 +10,17 @@ use crate::{
 use ordo_contract::request::{Nothing, WorkflowListReply, WorkflowShowReply, WorkflowShowRequest, proxy};
 use ordo_domain::{
     Instant, WorkflowName,
+    catalog::RemoveItem,
     workflow::{Action, Instruction, Job, Parameter, Step, WhenFailed},
 };
 
 pub async fn run(client: &Client, command: WorkflowCommand, look: &Look) -> Result<Exit, CliError> {
     match command {
+        WorkflowCommand::Remove { workflows, asked } => {
+            let item = |name: &String| Ok(RemoveItem::Workflow { name: id(name)? });
+            let items = workflows.iter().map(item).collect::<Result<_, CliError>>()?;
+            return definition::remove(client, items, &asked, look).await;
+        }
         WorkflowCommand::List => {
             let reply: WorkflowListReply = client.ask("proxy", proxy::WORKFLOW_LIST, &Nothing {}).await?;
             show::print(look, &reply.workflows, || list_view(&reply, client.now(), look));

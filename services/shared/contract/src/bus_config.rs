@@ -362,6 +362,32 @@ pub(crate) fn service_consumers(names: &SiteNames) -> Vec<(StreamKind, ConsumerS
             pull("proxy", "The active proxy publishes events to the feed", names.journal(), Ack::Through),
         ),
         (
+            StreamKind::Journal,
+            pull(
+                "daily-plan",
+                "The daily plan reads schedules and what became of their orders",
+                names.journal(),
+                Ack::Through,
+            ),
+        ),
+        (
+            StreamKind::Journal,
+            pull("monitor", "The monitor reads what people are to be told", names.journal(), Ack::Through),
+        ),
+        (StreamKind::Notices, pull("monitor-notices", "The monitor reads notices", names.notices(), Ack::Each)),
+        (
+            StreamKind::Journal,
+            pull("log-notification", "The log notification reads its rules", names.journal(), Ack::Through),
+        ),
+        (
+            StreamKind::Logs,
+            pull("log-notification-logs", "The log notification reads warnings and errors", names.logs(), Ack::Each),
+        ),
+        (
+            StreamKind::Journal,
+            pull("cleanup", "The cleanup reads how long things are kept", names.journal(), Ack::Through),
+        ),
+        (
             StreamKind::Output,
             pull("history-output", "The history collects the output of jobs", names.outputs(), Ack::Each),
         ),

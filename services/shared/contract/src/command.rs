@@ -24,5 +24,9 @@ pub fn noun_verb(command: &Command) -> (&'static str, &'static str) {
         Command::ResumeOrders(_) => ("order", "resume"),
         Command::Deploy(_) => ("definition", "deploy"),
         Command::AddAgent(_) => ("agent", "add"),
+        Command::RemoveDefinitions(_) => ("definition", "remove"),
+        Command::SuspendSchedules(_) => ("schedule", "suspend"),
+        Command::ResumeSchedules(_) => ("schedule", "resume"),
+        Command::NoteStarts(_) => ("schedule", "note"),
     }
 }

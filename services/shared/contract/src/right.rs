@@ -22,6 +22,10 @@ pub enum User {
     Controller,
     Proxy,
     History,
+    DailyPlan,
+    Monitor,
+    LogNotification,
+    Cleanup,
     /// By the agent's name, not by instance: twins share it.
     Agent(String),
     Person(String),
@@ -111,6 +115,10 @@ impl User {
             User::Controller => "controller".to_owned(),
             User::Proxy => "proxy".to_owned(),
             User::History => "history".to_owned(),
+            User::DailyPlan => "daily-plan".to_owned(),
+            User::Monitor => "monitor".to_owned(),
+            User::LogNotification => "log-notification".to_owned(),
+            User::Cleanup => "cleanup".to_owned(),
             User::Agent(name) => agent_user(name),
             User::Person(name) => token(name),
         }
@@ -119,9 +127,20 @@ impl User {
     pub fn account(&self) -> Account {
         match self {
             User::Agent(_) => Account::Agents,
-            User::Controller | User::Proxy | User::History | User::Person(_) => Account::Site,
+            _ => Account::Site,
         }
     }
+
+    /// Every service; agents and people come by name.
+    pub const SERVICES: [User; 7] = [
+        User::Controller,
+        User::Proxy,
+        User::History,
+        User::DailyPlan,
+        User::Monitor,
+        User::LogNotification,
+        User::Cleanup,
+    ];
 
     /// Names that no person may have, because a service or an agent has or will have them.
     pub fn is_reserved(name: &str) -> bool {
@@ -147,6 +166,10 @@ impl User {
             User::Controller => controller(&mut rights),
             User::Proxy => proxy(&mut rights),
             User::History => history(&mut rights),
+            User::DailyPlan => daily_plan(&mut rights),
+            User::Monitor => monitor(&mut rights),
+            User::LogNotification => log_notification(&mut rights),
+            User::Cleanup => acts_by_definitions(&mut rights),
             User::Agent(name) => agent(&mut rights, name),
             User::Person(_) => person(&mut rights),
         }
@@ -349,6 +372,48 @@ fn history(rights: &mut Rights<'_>) {
     rights.watch_bucket(&names.instance_bucket());
     rights.read_snapshots();
     rights.read_store(&names.definition_store());
+}
+
+/// What every service has that acts by definitions: it reads the journal by its durable, is active by lease, asks and
+/// answers.
+fn acts_by_definitions(rights: &mut Rights<'_>) {
+    let names = rights.names;
+    rights.ask();
+    rights.answer();
+    rights.tell_of_itself();
+    rights.lease();
+    let durable = rights.user.clone();
+    rights.pull(&names.stream(StreamKind::Journal), &durable);
+    rights.follow(&names.stream(StreamKind::Journal));
+    rights.watch_bucket(&names.instance_bucket());
+    rights.read_store(&names.definition_store());
+}
+
+fn daily_plan(rights: &mut Rights<'_>) {
+    acts_by_definitions(rights);
+    for (noun, verb) in DAILY_PLAN_COMMANDS {
+        rights.publish(rights.names.command(noun, verb));
+    }
+}
+
+/// What the daily plan may ask the controller without the proxy; the controller refuses under these subjects what is
+/// another command.
+pub const DAILY_PLAN_COMMANDS: [(&str, &str); 3] = [("order", "add"), ("order", "cancel"), ("schedule", "note")];
+
+fn monitor(rights: &mut Rights<'_>) {
+    let names = rights.names;
+    rights.pull(&names.stream(StreamKind::Notices), "monitor-notices");
+    rights.follow(&names.stream(StreamKind::Notices));
+    acts_by_definitions(rights);
+    rights.publish(format!("ordo.{}.notice.>", names.site()));
+}
+
+fn log_notification(rights: &mut Rights<'_>) {
+    let names = rights.names;
+    rights.pull(&names.stream(StreamKind::Logs), "log-notification-logs");
+    rights.follow(&names.stream(StreamKind::Logs));
+    acts_by_definitions(rights);
+    rights.publish(format!("ordo.{}.notice.log.>", names.site()));
 }
 
 fn agent(rights: &mut Rights<'_>, agent: &str) {

@@ -8,7 +8,7 @@ use crate::{
     Ctx, Event, Instant, OrderId, Site,
     apply::{NotApplicable, apply},
     limit,
-    order::{Order, OrderState, advance as order, event::Resource},
+    order::{Order, OrderState, advance as order, event::Resource, series},
 };
 use std::collections::{BTreeSet, VecDeque};
 
@@ -156,6 +156,9 @@ impl<'a, 'c> Settling<'a, 'c> {
         if let Event::OrderForked(e) = &event {
             touched.extend(e.children.iter().map(|c| c.order.clone()));
         }
+        if let Some(next) = self.next_in_series(&event) {
+            touched.push(next);
+        }
         for order in touched.iter().filter(|order| Some(*order) != turn) {
             self.touch(order);
         }
@@ -170,6 +173,15 @@ impl<'a, 'c> Settling<'a, 'c> {
         self.bytes += limit::json_bytes(&event);
         self.events.push(event);
         Ok(())
+    }
+
+    /// Who may start because an earlier order of its series has come to its end.
+    fn next_in_series(&self, event: &Event) -> Option<OrderId> {
+        let order = self.site.orders.get(event.order()?)?;
+        if !order.state.is_ended() {
+            return None;
+        }
+        series::next_in(self.site, order).cloned()
     }
 
     /// The parent of a branch that has ended or come to rest.

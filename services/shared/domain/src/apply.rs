@@ -1,7 +1,9 @@
 //! What an event does to the state: dispatch only, the effects are in the `apply.rs` of each entity.
 
 use crate::{
-    Event, Instant, OrderId, Site, agent, controller, lock,
+    Event, Instant, OrderId, Site, agent,
+    catalog::apply as catalog,
+    controller, lock,
     order::{apply as order, birth, control},
     run::apply as run,
     workflow,
@@ -35,6 +37,7 @@ pub(crate) fn unknown_order(order: &OrderId) -> NotApplicable {
 pub fn apply(site: &mut Site, at: Instant, event: &Event) -> Result<(), NotApplicable> {
     let applied = match event {
         Event::OrderAdded(e) => birth::added(site, at, e),
+        Event::OrderWaits(e) => order::waits(site, e),
         Event::OrderStarted(e) => order::started(site, at, e),
         Event::OrderMoved(e) => order::moved(site, at, e),
         Event::OrderTried(e) => order::tried(site, at, e),
@@ -59,7 +62,14 @@ pub fn apply(site: &mut Site, at: Instant, event: &Event) -> Result<(), NotAppli
         // It says that the state stays as it is.
         Event::ReportRefused(_) => Ok(()),
         Event::WorkflowDeployed(e) => workflow::apply::deployed(site, at, e),
+        Event::WorkflowRemoved(e) => catalog::workflow_removed(site, e),
         Event::LockDeployed(e) => lock::apply::deployed(site, e),
+        Event::DefinitionDeployed(e) => catalog::deployed(site, at, e),
+        Event::DefinitionRemoved(e) => catalog::removed(site, e),
+        Event::ScheduleSuspended(e) => catalog::suspended(site, e),
+        Event::ScheduleResumed(e) => catalog::resumed(site, e),
+        // They say that no order is made.
+        Event::StartSkipped(_) | Event::StartNotPlanned(_) => Ok(()),
         Event::AgentAdded(e) => agent::apply::added(site, e),
         Event::AgentReady(e) => agent::apply::ready(site, e),
         Event::AgentStopped(e) => agent::apply::stopped(site, e),

@@ -1,6 +1,11 @@
 //! Everything that can be asked of a site.
 
-use crate::{AgentName, ContentHash, LockName, OrderId, UserName, WorkflowName, agent::AddAgent, order::command::*};
+use crate::{
+    AgentName, ContentHash, DefinitionName, LockName, OrderId, UserName, WorkflowName,
+    agent::AddAgent,
+    catalog::{DefinitionKind, NoteStarts, RemoveDefinitions, RemoveItem, ResumeSchedules, SuspendSchedules},
+    order::command::*,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +19,10 @@ pub enum Command {
     ResumeOrders(ResumeOrders),
     Deploy(Deploy),
     AddAgent(AddAgent),
+    RemoveDefinitions(RemoveDefinitions),
+    SuspendSchedules(SuspendSchedules),
+    ResumeSchedules(ResumeSchedules),
+    NoteStarts(NoteStarts),
 }
 
 /// Who asked, and why.
@@ -37,12 +46,32 @@ pub struct Deploy {
 pub enum DeployItem {
     Workflow { name: WorkflowName, hash: ContentHash },
     Lock { name: LockName, hash: ContentHash },
+    Definition { kind: DefinitionKind, name: DefinitionName, hash: ContentHash },
 }
 
 impl DeployItem {
+    /// As in files: `workflow`, `lock`, `schedule`, ….
+    pub fn kind(&self) -> &'static str {
+        match self {
+            DeployItem::Workflow { .. } => "workflow",
+            DeployItem::Lock { .. } => "lock",
+            DeployItem::Definition { kind, .. } => kind.word(),
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        match self {
+            DeployItem::Workflow { name, .. } => name.as_str(),
+            DeployItem::Lock { name, .. } => name.as_str(),
+            DeployItem::Definition { name, .. } => name.as_str(),
+        }
+    }
+
     pub fn hash(&self) -> &ContentHash {
         match self {
-            DeployItem::Workflow { hash, .. } | DeployItem::Lock { hash, .. } => hash,
+            DeployItem::Workflow { hash, .. } | DeployItem::Lock { hash, .. } | DeployItem::Definition { hash, .. } => {
+                hash
+            }
         }
     }
 }
@@ -61,4 +90,11 @@ pub enum Accepted {
     Agent {
         agent: AgentName,
     },
+    Removed {
+        items: Vec<RemoveItem>,
+    },
+    Schedules {
+        schedules: Vec<DefinitionName>,
+    },
+    Noted,
 }

@@ -1,12 +1,13 @@
 //! What a decision may use besides the state: all of it is handed in.
 
-use crate::{ContentHash, Instant, RunId, workflow::Workflow, workflow::WorkflowIndex};
+use crate::{ContentHash, Instant, RunId, catalog::CatalogDefinition, workflow::Workflow, workflow::WorkflowIndex};
 use std::sync::Arc;
 
 /// Bodies by hash: immutable, so looking one up is no input that could differ on replay.
 pub trait Definitions {
     fn workflow(&self, hash: &ContentHash) -> Option<Arc<LoadedWorkflow>>;
     fn lock(&self, hash: &ContentHash) -> Option<crate::lock::LockDefinition>;
+    fn catalog(&self, hash: &ContentHash) -> Option<Arc<CatalogDefinition>>;
 }
 
 /// A body with its index.

@@ -2,6 +2,7 @@
 
 use crate::{
     AgentName, Command, CommandId, Ctx, Event, InstanceId, Refusal, RunId, Site, agent,
+    catalog::decide as catalog,
     command::{Accepted, By},
     controller::{CommandAccepted, CommandRefused},
     limit,
@@ -19,7 +20,12 @@ pub fn parts(site: &Site, command: &Command, ctx: Ctx) -> u32 {
         Command::CancelOrders(c) => order::parts(&c.orders),
         Command::SuspendOrders(c) => order::parts(&c.orders),
         Command::ResumeOrders(c) => order::parts(&c.orders),
-        Command::Deploy(_) | Command::AddAgent(_) => 1,
+        Command::Deploy(_)
+        | Command::AddAgent(_)
+        | Command::RemoveDefinitions(_)
+        | Command::SuspendSchedules(_)
+        | Command::ResumeSchedules(_)
+        | Command::NoteStarts(_) => 1,
     };
     u32::try_from(parts).unwrap_or(u32::MAX).max(1)
 }
@@ -60,6 +66,10 @@ fn answer(
         Command::ResumeOrders(c) => order::resume(site, c, part, ctx),
         Command::Deploy(c) => workflow::decide::deploy(site, by, c, ctx),
         Command::AddAgent(c) => agent::decide::add(site, by, c),
+        Command::RemoveDefinitions(c) => catalog::remove(site, by, c, ctx),
+        Command::SuspendSchedules(c) => catalog::suspend(site, by, c),
+        Command::ResumeSchedules(c) => catalog::resume(site, by, c),
+        Command::NoteStarts(c) => catalog::note(c),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A released event never changes: a new field is optional with a default, or it becomes a new variant.
 
-use crate::{OrderId, RunId, agent, controller, definition, lock, order, run};
+use crate::{OrderId, RunId, agent, catalog, controller, definition, lock, order, run};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,7 @@ macro_rules! events {
 
 events! {
     OrderAdded(order::event::OrderAdded),
+    OrderWaits(order::event::OrderWaits),
     OrderStarted(order::event::OrderStarted),
     OrderMoved(order::event::OrderMoved),
     OrderTried(order::event::OrderTried),
@@ -50,7 +51,14 @@ events! {
     RunEnded(run::event::RunEnded),
     ReportRefused(run::event::ReportRefused),
     WorkflowDeployed(definition::WorkflowDeployed),
+    WorkflowRemoved(catalog::WorkflowRemoved),
     LockDeployed(lock::LockDeployed),
+    DefinitionDeployed(catalog::DefinitionDeployed),
+    DefinitionRemoved(catalog::DefinitionRemoved),
+    ScheduleSuspended(catalog::ScheduleSuspended),
+    ScheduleResumed(catalog::ScheduleResumed),
+    StartSkipped(catalog::StartSkipped),
+    StartNotPlanned(catalog::StartNotPlanned),
     AgentAdded(agent::AgentAdded),
     AgentReady(agent::AgentReady),
     AgentStopped(agent::AgentStopped),
@@ -68,6 +76,7 @@ impl Event {
     pub fn order(&self) -> Option<&OrderId> {
         match self {
             Event::OrderAdded(e) => Some(&e.order),
+            Event::OrderWaits(e) => Some(&e.order),
             Event::OrderStarted(e) => Some(&e.order),
             Event::OrderMoved(e) => Some(&e.order),
             Event::OrderTried(e) => Some(&e.order),
@@ -92,7 +101,14 @@ impl Event {
             | Event::RunKillRequested(_)
             | Event::ReportRefused(_)
             | Event::WorkflowDeployed(_)
+            | Event::WorkflowRemoved(_)
             | Event::LockDeployed(_)
+            | Event::DefinitionDeployed(_)
+            | Event::DefinitionRemoved(_)
+            | Event::ScheduleSuspended(_)
+            | Event::ScheduleResumed(_)
+            | Event::StartSkipped(_)
+            | Event::StartNotPlanned(_)
             | Event::AgentAdded(_)
             | Event::AgentReady(_)
             | Event::AgentStopped(_)

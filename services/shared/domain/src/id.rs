@@ -125,6 +125,10 @@ name_id!(NodeName, "node name");
 name_id!(UserName, "user name");
 name_id!(LockName, "lock name");
 name_id!(
+    /// Of a schedule, a rule, or what else services act by.
+    DefinitionName, "definition name"
+);
+name_id!(
     /// The stable name of a step, unique in its workflow.
     Label, "label"
 );

@@ -5,6 +5,7 @@ use crate::{
     order::{
         Order, OrderState,
         event::{Demand, Resource},
+        series::{Place, SeriesIndex},
         state::Mark,
     },
     run::{Run, RunState},
@@ -45,6 +46,7 @@ pub const INVARIANTS: &[Invariant] = &[
     ("ended_orders_are_listed_once", ended_orders_are_listed_once),
     ("command_memory_agrees", command_memory_agrees),
     ("schedules_with_starts_have_a_watermark", schedules_with_starts_have_a_watermark),
+    ("series_match_orders", series_match_orders),
     ("versions_are_consecutive", versions_are_consecutive),
 ];
 
@@ -317,8 +319,25 @@ fn schedules_with_starts_have_a_watermark(site: &Site) -> Checked {
     Ok(())
 }
 
+fn series_match_orders(site: &Site) -> Checked {
+    let mut wanted = SeriesIndex::default();
+    for order in site.orders.values() {
+        let (Some(series), Some(place)) = (order.series(), order.place_in_series()) else { continue };
+        let members = wanted.0.entry(series).or_default();
+        match place {
+            Place::Running => drop(members.running.insert(order.id.clone())),
+            Place::Waiting(at) => drop(members.waiting.insert((at, order.id.clone()))),
+        }
+    }
+    if wanted == site.series {
+        return Ok(());
+    }
+    let differs = wanted.0.iter().find(|(series, members)| site.series.0.get(series) != Some(members));
+    broken(format_args!("the series differ from the orders: {differs:?}"))
+}
+
 fn versions_are_consecutive(site: &Site) -> Checked {
-    for (name, workflow) in &site.workflows {
+    for (name, workflow) in site.workflows.iter().chain(&site.retired) {
         let numbers: Vec<u32> = workflow.versions.keys().copied().collect();
         let is_right = numbers.iter().copied().eq(1..=workflow.version)
             && workflow.versions.get(&workflow.version) == Some(&workflow.hash);

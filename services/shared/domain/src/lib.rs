@@ -8,11 +8,15 @@
 //! - [`site`]: the state; [`apply`] changes it, [`decide`] answers commands and reports, [`advance`] says what follows by itself.
 //! - [`workflow`]: a compiled workflow; [`definition`]: the YAML that people write; [`expression`]: CEL and `${ }` templates.
 //!   `step/<instruction>.rs`: what an order does on an instruction.
+//! - [`catalog`]: what is deployed besides: schedules ([`plan`]), rules and maintenance windows ([`alert`]), [`log_rule`]s,
+//!   [`retention`]; what they say is for the services that act by them, and pure, too.
 //! - [`effect`]: what the world must be told after a commit. [`invariant`]: what is true of every state.
 
 pub mod advance;
 pub mod agent;
+pub mod alert;
 pub mod apply;
+pub mod catalog;
 pub mod command;
 pub mod controller;
 pub mod ctx;
@@ -26,8 +30,11 @@ pub mod id;
 pub mod invariant;
 pub mod limit;
 pub mod lock;
+pub mod log_rule;
 pub mod order;
+pub mod plan;
 pub mod refusal;
+pub mod retention;
 pub mod run;
 pub mod site;
 pub mod span;

@@ -1,6 +1,7 @@
 //! Why a command is not carried out: true statements, as code and arguments.
 
-use crate::{AgentName, InvalidId, LockName, OrderId, VariableName, WorkflowName};
+use crate::catalog::DefinitionKind;
+use crate::{AgentName, DefinitionName, InvalidId, LockName, OrderId, VariableName, WorkflowName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +43,10 @@ pub enum Refusal {
     Empty { what: String },
     #[error("{definition}: {reason}")]
     DefinitionInvalid { definition: String, reason: String },
+    #[error("{kind} {name} is not deployed; `ordo definition list` shows what is")]
+    DefinitionUnknown { kind: DefinitionKind, name: DefinitionName },
+    #[error("{definition} cannot be removed: it is used by {referrers}")]
+    DefinitionInUse { definition: String, referrers: String },
     #[error("lock {lock} is not defined; deploy it together with what uses it")]
     LockUnknown { lock: LockName },
     #[error("agent {agent} exists already")]
@@ -61,7 +66,13 @@ pub enum Refusal {
 impl Refusal {
     /// Whether the thing asked about does not exist (exit code 4 of the command line).
     pub fn is_not_found(&self) -> bool {
-        matches!(self, Refusal::WorkflowUnknown { .. } | Refusal::OrderUnknown { .. } | Refusal::AgentUnknown { .. })
+        matches!(
+            self,
+            Refusal::WorkflowUnknown { .. }
+                | Refusal::OrderUnknown { .. }
+                | Refusal::AgentUnknown { .. }
+                | Refusal::DefinitionUnknown { .. }
+        )
     }
 }
 

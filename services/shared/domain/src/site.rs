@@ -1,11 +1,13 @@
 //! The state of a site: all that the journal says, folded by [`crate::apply`]. Snapshots are its JSON.
 
 use crate::{
-    AgentName, CommandId, ContentHash, InstanceId, Instant, LockName, OrderId, Refusal, RunId, WorkflowName,
+    AgentName, CommandId, ContentHash, DefinitionName, InstanceId, Instant, LockName, OrderId, Refusal, RunId,
+    WorkflowName,
     agent::Agent,
+    catalog::{DefinitionKind, DeployedDefinition},
     command::Accepted,
     lock::{LockDefinition, Resources},
-    order::{Order, command::StartKey},
+    order::{Order, command::StartKey, series::SeriesIndex},
     run::Run,
 };
 use chrono::NaiveDate;
@@ -29,12 +31,21 @@ pub struct Site {
     /// For the queues of resources.
     pub tickets: u64,
     pub workflows: BTreeMap<WorkflowName, DeployedWorkflow>,
+    /// Removed ones: their numbers go on when they come back.
+    #[serde(default)]
+    pub retired: BTreeMap<WorkflowName, DeployedWorkflow>,
     pub locks: BTreeMap<LockName, DeployedLock>,
+    /// Schedules, rules and what else services act by; removed ones too: ask [`Site::definition`].
+    #[serde(default)]
+    pub definitions: BTreeMap<DefinitionKind, BTreeMap<DefinitionName, DeployedDefinition>>,
     pub agents: BTreeMap<AgentName, Agent>,
     pub commands: CommandMemory,
     /// The last counter used in an order id, per business day.
     pub counters: BTreeMap<NaiveDate, u64>,
     pub starts: Starts,
+    /// Planned orders that run, or wait behind one that runs.
+    #[serde(default)]
+    pub series: SeriesIndex,
     /// Orders that start or go on by themselves: (when, which). Scheduled ones that are due at once are not here.
     pub timers: BTreeSet<(Instant, OrderId)>,
     /// Finished and cancelled top orders that history may not have passed yet, in the order of their end.
@@ -52,6 +63,17 @@ pub struct Adding {
 }
 
 impl Site {
+    /// A definition that is deployed.
+    pub fn definition(&self, kind: DefinitionKind, name: &DefinitionName) -> Option<&DeployedDefinition> {
+        self.definitions.get(&kind).and_then(|of_kind| of_kind.get(name)).filter(|definition| !definition.removed)
+    }
+
+    /// All definitions that are deployed.
+    pub fn deployed_definitions(&self) -> impl Iterator<Item = (DefinitionKind, &DefinitionName, &DeployedDefinition)> {
+        let all = self.definitions.iter().flat_map(|(kind, of_kind)| of_kind.iter().map(|(name, d)| (*kind, name, d)));
+        all.filter(|(_, _, definition)| !definition.removed)
+    }
+
     /// SHA-256 of the whole state but the time of the last commit (a live controller knows that only after the ack): equal
     /// states have equal digests.
     pub fn digest(&self) -> String {
@@ -66,11 +88,14 @@ impl Site {
             resources,
             tickets,
             workflows,
+            retired,
             locks,
+            definitions,
             agents,
             commands,
             counters,
             starts,
+            series,
             timers,
             ended,
             adding,
@@ -80,10 +105,11 @@ impl Site {
         hasher.add(orders);
         hasher.add(runs);
         hasher.add(resources);
-        hasher.add(&(workflows, locks, agents));
+        hasher.add(&(workflows, retired, locks, definitions, agents));
         hasher.add(commands);
         hasher.add(counters);
         hasher.add(starts);
+        hasher.add(series);
         hasher.add(timers);
         hasher.add(ended);
         hasher.finish()

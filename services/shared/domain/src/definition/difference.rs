@@ -1,14 +1,18 @@
-//! What a new version of a workflow changes, in words: for `ordo deploy --dry-run`.
+//! What a new version of a definition changes, in words: for `ordo deploy --dry-run`.
 
 use super::together::visit;
 use crate::{
     Label,
+    catalog::CatalogDefinition,
     workflow::{Action, Instruction, Job, Step, Workflow},
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 /// A difference between two versions of a workflow, in words.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -273,4 +277,19 @@ pub fn step_count(workflow: &Workflow) -> usize {
     let mut count = 0;
     visit(&workflow.steps, &mut |_| count += 1);
     count
+}
+
+/// What a new version of a definition that services act by changes: its fields, with both values.
+pub fn catalog_difference(before: &CatalogDefinition, after: &CatalogDefinition) -> Vec<String> {
+    let fields = |definition: &CatalogDefinition| match serde_json::to_value(definition) {
+        // {"schedule": {…}}
+        Ok(Json::Object(outer)) => outer.into_iter().next().map(|(_, inner)| inner).unwrap_or_default(),
+        _ => Json::Null,
+    };
+    let (before, after) = (fields(before), fields(after));
+    let (Some(before), Some(after)) = (before.as_object(), after.as_object()) else { return Vec::new() };
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let show = |value: Option<&Json>| value.map_or_else(|| "none".to_owned(), Json::to_string);
+    let changed = names.into_iter().filter(|name| before.get(*name) != after.get(*name));
+    changed.map(|name| format!("{name} {} -> {}", show(before.get(name)), show(after.get(name)))).collect()
 }

@@ -1,4 +1,4 @@
-//! A file: its documents, and the top of a workflow and of a lock.
+//! A file: its documents, what each defines, and the top of a workflow and of a lock.
 
 use super::{
     file,
@@ -10,7 +10,9 @@ use super::{
     yaml::{self, Content, Node},
 };
 use crate::{
-    ContentHash, LockName, WorkflowName, limit,
+    ContentHash, LockName, WorkflowName,
+    catalog::CatalogDefinition,
+    limit,
     lock::LockDefinition,
     workflow::{LateAction, LatePolicy, Workflow},
 };
@@ -48,7 +50,7 @@ pub(super) fn read_text(file_name: &str, text: &str) -> Result<Compiled, Vec<Pro
         }
     }
     if is_whole && problems.list.is_empty() && compiled.items.is_empty() {
-        problems.help(&(0..0), "the file defines nothing", "begin with `workflow: NAME` or `lock: NAME`");
+        problems.help(&(0..0), "the file defines nothing", begin_with());
     }
     if problems.list.is_empty() {
         return Ok(compiled);
@@ -58,32 +60,44 @@ pub(super) fn read_text(file_name: &str, text: &str) -> Result<Compiled, Vec<Pro
     Err(problems.list)
 }
 
+type ReadAs = fn(&mut Reader<'_, '_>, &Node) -> Option<Definition>;
+
+/// What a definition can be, by its field that says so, and how it is read.
+const KINDS: [(&str, ReadAs); 7] = [
+    ("workflow", |reader, node| reader.workflow(node).map(Definition::Workflow)),
+    ("lock", |reader, node| reader.lock(node).map(Definition::Lock)),
+    ("schedule", |reader, node| catalog(reader.schedule(node).map(CatalogDefinition::Schedule))),
+    ("rule", |reader, node| catalog(reader.rule(node).map(CatalogDefinition::Rule))),
+    ("maintenance", |reader, node| catalog(reader.maintenance(node).map(CatalogDefinition::Maintenance))),
+    ("log_rule", |reader, node| catalog(reader.log_rule(node).map(CatalogDefinition::LogRule))),
+    ("retention", |reader, node| catalog(reader.retention(node).map(CatalogDefinition::Retention))),
+];
+
+fn catalog(definition: Option<CatalogDefinition>) -> Option<Definition> {
+    definition.map(Definition::Catalog)
+}
+
+fn begin_with() -> String {
+    let kinds: Vec<String> = KINDS.iter().map(|(kind, _)| format!("`{kind}: NAME`")).collect();
+    format!("begin with one of {}", kinds.join(", "))
+}
+
 fn document_item(problems: &mut Problems<'_>, node: &Node) -> Option<Item> {
     let file = problems.file.to_owned();
     let mut reader = Reader::new(problems);
     let Content::Map(entries) = &node.content else {
-        reader.problems.help(
-            &node.at,
-            format!("a definition is a map, not {}", node.what()),
-            "begin with `workflow: NAME` or `lock: NAME`",
-        );
+        reader.problems.help(&node.at, format!("a definition is a map, not {}", node.what()), begin_with());
         return None;
     };
-    let first = |name: &str| entries.iter().find(|(k, _)| k.text() == Some(name));
-    let definition = if first("workflow").is_some() {
-        reader.workflow(node).map(Definition::Workflow)
-    } else if first("lock").is_some() {
-        reader.lock(node).map(Definition::Lock)
-    } else {
+    let first = |name: &str| entries.iter().any(|(k, _)| k.text() == Some(name));
+    let Some((_, read_as)) = KINDS.iter().find(|(kind, _)| first(kind)) else {
         let (key, _) = entries.first()?;
-        let near = key.text().and_then(|text| nearest(text, ["workflow", "lock"]));
-        let help = match near {
-            Some(near) => format!("did you mean {near}?"),
-            None => "begin with `workflow: NAME` or `lock: NAME`".to_owned(),
-        };
-        reader.problems.help(&key.at, "this is neither a workflow nor a lock", help);
-        None
-    }?;
+        let near = key.text().and_then(|text| nearest(text, KINDS.iter().map(|(kind, _)| *kind)));
+        let help = near.map_or_else(begin_with, |near| format!("did you mean {near}?"));
+        reader.problems.help(&key.at, "this is no kind of definition", help);
+        return None;
+    };
+    let definition = read_as(&mut reader, node)?;
     let (scripts, uses) = (reader.scripts, reader.uses);
     let body = definition.body().ok()?;
     if body.len() > limit::DEFINITION_BYTES {
@@ -108,7 +122,7 @@ impl Reader<'_, '_> {
         Some(LockDefinition { name: name?, title, capacity: capacity? })
     }
 
-    fn name<T: std::str::FromStr<Err = crate::InvalidId>>(
+    pub(super) fn name<T: std::str::FromStr<Err = crate::InvalidId>>(
         &mut self,
         fields: &mut Fields<'_>,
         field: &'static str,
@@ -156,7 +170,7 @@ impl Reader<'_, '_> {
         good.then_some(text)
     }
 
-    fn tags(&mut self, node: &Node) -> BTreeSet<String> {
+    pub(super) fn tags(&mut self, node: &Node) -> BTreeSet<String> {
         let items = self.list(node, "tags");
         if items.len() > limit::TAGS {
             self.problems.add(&node.at, format!("{} tags; the limit is {}", items.len(), limit::TAGS));
@@ -164,7 +178,7 @@ impl Reader<'_, '_> {
         items.iter().filter_map(|item| self.short_text(item, "a tag", limit::TITLE_BYTES)).collect()
     }
 
-    fn zone(&mut self, node: &Node) -> Option<chrono_tz::Tz> {
+    pub(super) fn zone(&mut self, node: &Node) -> Option<chrono_tz::Tz> {
         let text = self.text(node, "zone")?;
         if let Ok(zone) = text.parse() {
             return Some(zone);
@@ -177,7 +191,7 @@ impl Reader<'_, '_> {
         None
     }
 
-    fn late(&mut self, node: &Node) -> LatePolicy {
+    pub(super) fn late(&mut self, node: &Node) -> LatePolicy {
         let mut fields = self.fields::<file::Late>(node, "late");
         let grace = self.get(&mut fields, "grace").and_then(|n| self.span(n, "grace"));
         let then = self.get(&mut fields, "then").and_then(|n| self.word(n, "then", &["run", "skip", "fail"]));

@@ -2,8 +2,8 @@
 
 use super::problem::Place;
 use crate::{
-    AgentName, ContentHash, Label, LockName, Value, VariableName, WorkflowName, command::DeployItem,
-    expression::KindOrAny, lock::LockDefinition, workflow::Workflow,
+    AgentName, ContentHash, Label, LockName, Value, VariableName, WorkflowName, catalog::CatalogDefinition,
+    command::DeployItem, expression::KindOrAny, lock::LockDefinition, workflow::Workflow,
 };
 use std::collections::BTreeMap;
 
@@ -30,6 +30,7 @@ pub struct Item {
 pub enum Definition {
     Workflow(Workflow),
     Lock(LockDefinition),
+    Catalog(CatalogDefinition),
 }
 
 impl Definition {
@@ -37,14 +38,16 @@ impl Definition {
         match self {
             Definition::Workflow(workflow) => workflow.name.as_str(),
             Definition::Lock(lock) => lock.name.as_str(),
+            Definition::Catalog(definition) => definition.name().as_str(),
         }
     }
 
-    /// `workflow` or `lock`.
+    /// `workflow`, `lock`, `schedule`, ….
     pub fn kind(&self) -> &'static str {
         match self {
             Definition::Workflow(_) => "workflow",
             Definition::Lock(_) => "lock",
+            Definition::Catalog(definition) => definition.kind().word(),
         }
     }
 
@@ -53,6 +56,7 @@ impl Definition {
         match self {
             Definition::Workflow(workflow) => serde_json::to_vec(workflow),
             Definition::Lock(lock) => serde_json::to_vec(lock),
+            Definition::Catalog(definition) => serde_json::to_vec(definition),
         }
     }
 }
@@ -63,6 +67,9 @@ impl Item {
         match &self.definition {
             Definition::Workflow(w) => DeployItem::Workflow { name: w.name.clone(), hash: self.hash.clone() },
             Definition::Lock(l) => DeployItem::Lock { name: l.name.clone(), hash: self.hash.clone() },
+            Definition::Catalog(d) => {
+                DeployItem::Definition { kind: d.kind(), name: d.name().clone(), hash: self.hash.clone() }
+            }
         }
     }
 

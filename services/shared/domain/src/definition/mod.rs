@@ -6,7 +6,8 @@
 //! - [`check_together`] looks at what lies between definitions: `together.rs`.
 //! - [`file_form`] makes a file of a workflow, [`verify`] checks one that did not come from a file: `form.rs`.
 //! - [`difference`] says what a new version changes: `difference.rs`.
-//! - [`mod@file`] holds the shape of files for JSON Schemas.
+//! - [`mod@file`] holds the shape of files for JSON Schemas; `file_<kind>.rs` and `<kind>.rs` do the same for what services
+//!   act by.
 //!
 //! # Labels
 //! A step's label is what its `label:` says, else the name of the job, else its kind and a number: the first `if` without
@@ -16,12 +17,21 @@
 mod difference;
 mod document;
 pub mod file;
+pub mod file_log_rule;
+pub mod file_retention;
+pub mod file_rule;
+pub mod file_schedule;
 mod form;
 mod item;
 mod job;
+mod log_rule;
+mod maintenance;
 mod parameter;
 mod problem;
 mod read;
+mod retention;
+mod rule;
+mod schedule;
 mod step;
 #[cfg(test)]
 mod tests;
@@ -32,7 +42,7 @@ use crate::{ContentHash, WorkflowName, command::By};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use difference::{Change, difference, step_count};
+pub use difference::{Change, catalog_difference, difference, step_count};
 pub use document::read;
 pub use form::{file_form, file_text, verify};
 pub use item::{Compiled, Definition, Item};

@@ -62,7 +62,7 @@ fn read_one(text: &str) -> Item {
 fn workflow(text: &str) -> Workflow {
     match read_one(text).definition {
         Definition::Workflow(workflow) => workflow,
-        Definition::Lock(_) => panic!("a lock"),
+        other => panic!("a {}", other.kind()),
     }
 }
 

@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     AgentName, Kind, LockName, Value, VariableName, WorkflowName,
+    catalog::CatalogDefinition,
     expression::KindOrAny,
     workflow::{Instruction, Parameter, Step, Workflow},
 };
@@ -88,8 +89,10 @@ pub fn check_together(items: &[Item], known: &Known) -> Vec<Problem> {
         for (agent, place) in &item.uses.agents {
             check.agent(item, agent, *place);
         }
-        if let Definition::Lock(lock) = &item.definition {
-            check.capacity(item, &lock.name, lock.capacity);
+        match &item.definition {
+            Definition::Lock(lock) => check.capacity(item, &lock.name, lock.capacity),
+            Definition::Catalog(definition) => check.references(item, definition),
+            Definition::Workflow(_) => {}
         }
     }
     check.circles();
@@ -117,6 +120,28 @@ impl Check<'_> {
         }
     }
 
+    /// The workflows that it names are there.
+    fn references(&mut self, item: &Item, definition: &CatalogDefinition) {
+        for workflow in &definition.references().workflows {
+            if self.parameters(workflow).is_none() {
+                self.not_deployed(item, workflow, item.uses.name);
+            }
+        }
+    }
+
+    fn not_deployed(&mut self, item: &Item, workflow: &WorkflowName, place: Place) {
+        let new = self.items.iter().filter_map(|item| match &item.definition {
+            Definition::Workflow(workflow) => Some(workflow.name.as_str()),
+            Definition::Lock(_) | Definition::Catalog(_) => None,
+        });
+        let known = self.known.workflows.keys().map(|n| n.as_str()).chain(new);
+        let help = match nearest(workflow.as_str(), known) {
+            Some(near) => format!("did you mean {near}?"),
+            None => "deploy it together with this, or before".into(),
+        };
+        self.add(item, place, format!("workflow {workflow} is not deployed"), Some(help));
+    }
+
     fn parameters(&self, name: &WorkflowName) -> Option<BTreeMap<VariableName, Parameter>> {
         let deployed = self.items.iter().find_map(|item| match &item.definition {
             Definition::Workflow(workflow) if workflow.name == *name => Some(workflow.parameters.clone()),
@@ -127,17 +152,7 @@ impl Check<'_> {
 
     fn call(&mut self, item: &Item, call: &CallUse) {
         let Some(parameters) = self.parameters(&call.workflow) else {
-            let new = self.items.iter().filter_map(|item| match &item.definition {
-                Definition::Workflow(workflow) => Some(workflow.name.as_str()),
-                Definition::Lock(_) => None,
-            });
-            let help = match nearest(call.workflow.as_str(), self.known.workflows.keys().map(|n| n.as_str()).chain(new))
-            {
-                Some(near) => format!("did you mean {near}?"),
-                None => "deploy it together with this, or before".into(),
-            };
-            let message = format!("workflow {} is not deployed", call.workflow);
-            return self.add(item, call.place, message, Some(help));
+            return self.not_deployed(item, &call.workflow, call.place);
         };
         for (name, argument) in &call.arguments {
             match parameters.get(name) {

@@ -154,6 +154,7 @@ impl<'a> Adder<'a> {
             late: new.late.unwrap_or(workflow.late),
             arguments,
             start: new.start.clone(),
+            overlap: new.overlap,
             by: self.by.clone(),
             counter,
             command: None,

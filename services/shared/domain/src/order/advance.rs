@@ -1,6 +1,6 @@
 //! What an order does next by itself, from its state.
 
-use super::{Order, OrderState, event::*, family, state::Mark};
+use super::{Order, OrderState, event::*, family, series, state::Mark};
 use crate::{
     Ctx, Event, Failure, Outcome, Position, Site, Span,
     ctx::LoadedWorkflow,
@@ -39,7 +39,7 @@ pub(crate) fn next(site: &Site, order: &Order, ctx: Ctx) -> Vec<Event> {
         _ if order.suspended => vec![],
         OrderState::Scheduled => match order.due_at {
             Some(due) if due > ctx.now => vec![],
-            due => start_on_time(order, due.map_or(TimeDelta::zero(), |due| ctx.now - due), ctx),
+            due => begin(site, order, due.map_or(TimeDelta::zero(), |due| ctx.now - due), ctx),
         },
         OrderState::Ready if order.started_at.is_none() => {
             start(order, order.due_at.map_or(TimeDelta::zero(), |due| ctx.now - due), ctx)
@@ -52,7 +52,16 @@ pub(crate) fn next(site: &Site, order: &Order, ctx: Ctx) -> Vec<Event> {
     }
 }
 
-fn start_on_time(order: &Order, delay: TimeDelta, ctx: Ctx) -> Vec<Event> {
+/// It is due. What it waited for behind another one does not make it late.
+fn begin(site: &Site, order: &Order, delay: TimeDelta, ctx: Ctx) -> Vec<Event> {
+    let missed = if order.behind.is_none() { too_late(order, delay) } else { vec![] };
+    match missed.is_empty() {
+        true => series::held_back(site, order).unwrap_or_else(|| start(order, delay, ctx)),
+        false => missed,
+    }
+}
+
+fn too_late(order: &Order, delay: TimeDelta) -> Vec<Event> {
     let is_late = order.late.grace.is_some_and(|grace| delay > grace.to_chrono());
     let late_by = Span::from_chrono(delay);
     match order.late.then {
@@ -60,7 +69,7 @@ fn start_on_time(order: &Order, delay: TimeDelta, ctx: Ctx) -> Vec<Event> {
             vec![OrderCancelled { order: order.id.clone(), reason: CancelReason::Late { late_by } }.into()]
         }
         LateAction::Fail if is_late => fail(order, Failure::Late { late_by }),
-        LateAction::Run | LateAction::Skip | LateAction::Fail => start(order, delay, ctx),
+        LateAction::Run | LateAction::Skip | LateAction::Fail => vec![],
     }
 }
 

@@ -41,12 +41,15 @@ impl Order {
 pub(crate) fn change(site: &mut Site, id: &OrderId, f: impl FnOnce(&mut Order) -> Result<(), &'static str>) -> Applied {
     let order = site.orders.get_mut(id).ok_or_else(|| unknown_order(id))?;
     let timer = order.timer();
+    let place = order.place_in_series();
     let queued = match &order.state {
         OrderState::Queued { demands } => Some(demands.clone()),
         _ => None,
     };
     f(order).map_err(|why| misfit(format_args!("order {id}"), word(order), why))?;
     let next = order.timer();
+    let next_place = order.place_in_series();
+    let series = if place == next_place { None } else { order.series() };
     let left_queue = !matches!(order.state, OrderState::Queued { .. });
     if timer != next {
         if let Some(timer) = timer {
@@ -55,6 +58,9 @@ pub(crate) fn change(site: &mut Site, id: &OrderId, f: impl FnOnce(&mut Order) -
         if let Some(next) = next {
             site.timers.insert((next, id.clone()));
         }
+    }
+    if let Some(series) = series {
+        site.series.moved(series, id, place, next_place);
     }
     if let Some(demands) = queued
         && left_queue
@@ -85,6 +91,17 @@ pub(super) fn is_free(order: &Order) -> Result<(), &'static str> {
     if order.suspended { Err("it is suspended") } else { Ok(()) }
 }
 
+pub(crate) fn waits(site: &mut Site, e: &OrderWaits) -> Applied {
+    change(site, &e.order, |order| {
+        is_free(order)?;
+        if order.state != OrderState::Scheduled || order.start.is_none() {
+            return Err("only a planned order that has not started waits behind another");
+        }
+        order.behind = Some(e.earlier.clone());
+        Ok(())
+    })
+}
+
 pub(crate) fn started(site: &mut Site, at: Instant, e: &OrderStarted) -> Applied {
     change(site, &e.order, |order| {
         is_free(order)?;
@@ -94,6 +111,7 @@ pub(crate) fn started(site: &mut Site, at: Instant, e: &OrderStarted) -> Applied
             _ => return Err("it has started already"),
         }
         order.started_at = Some(at);
+        order.behind = None;
         order.go_to(&e.position, &[], at);
         Ok(())
     })
@@ -298,6 +316,7 @@ pub(crate) fn finished(site: &mut Site, at: Instant, e: &OrderFinished) -> Appli
 
 pub(super) fn end(order: &mut Order, state: OrderState, at: Instant) {
     order.mark = None;
+    order.behind = None;
     order.suspended = false;
     order.tries.clear();
     order.runs.clear();

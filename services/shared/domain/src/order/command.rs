@@ -42,9 +42,32 @@ pub struct NewOrder {
     pub priority: Option<i16>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub late: Option<LatePolicy>,
+    /// With `start`: what it does while an earlier order of the same schedule and parameterisation still runs.
+    #[serde(default, skip_serializing_if = "Overlap::is_start")]
+    pub overlap: Overlap,
     /// Set by the daily plan: this start is made once, for good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<StartKey>,
+}
+
+/// What a planned order does while an earlier one of the same schedule and parameterisation still runs: has started, and
+/// has neither ended nor failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Overlap {
+    /// It starts beside it.
+    #[default]
+    Start,
+    /// It is cancelled.
+    Skip,
+    /// It starts after it.
+    Wait,
+}
+
+impl Overlap {
+    pub(crate) fn is_start(&self) -> bool {
+        *self == Overlap::Start
+    }
 }
 
 /// What a planned start is known by.
@@ -63,6 +86,10 @@ pub struct CancelOrders {
     pub orders: Vec<OrderId>,
     #[serde(default)]
     pub kill: bool,
+    /// By the daily plan: takes back planned orders that have not started, so that their starts can be planned again; passes
+    /// over all others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub replan: bool,
 }
 
 /// Stops orders before their next step, branches included; `kill` also ends the running jobs, which start again on resume.

@@ -6,7 +6,7 @@ use super::{
     event::*,
     state::Mark,
 };
-use crate::{Instant, Site, apply::Applied};
+use crate::{Instant, OrderId, Site, apply::Applied};
 
 pub(crate) fn cancel_requested(site: &mut Site, e: &OrderCancelRequested) -> Applied {
     change(site, &e.order, |order| {
@@ -37,9 +37,20 @@ pub(crate) fn cancelled(site: &mut Site, at: Instant, e: &OrderCancelled) -> App
         end(order, OrderState::Cancelled, at);
         Ok(())
     })?;
+    if e.reason == CancelReason::Replanned {
+        forget_start(site, &e.order);
+    }
     remove_children(site, &children.unwrap_or_default());
     note_end(site, &e.order);
     Ok(())
+}
+
+/// Its start can be planned again.
+fn forget_start(site: &mut Site, id: &OrderId) {
+    let start = site.orders.get(id).and_then(|order| order.start.clone());
+    if let Some(start) = start.filter(|start| site.starts.known.get(start) == Some(id)) {
+        site.starts.known.remove(&start);
+    }
 }
 
 pub(crate) fn suspend_requested(site: &mut Site, e: &OrderSuspendRequested) -> Applied {
@@ -115,6 +126,8 @@ fn resume_at(order: &mut Order, e: &OrderResumed, at: Instant) {
         order.tries.values_mut().for_each(|t| t.attempt = if t.caught.is_none() { 1 } else { t.attempt });
         order.enter(OrderState::Ready, at);
     }
+    // A person's resume does not wait for others.
+    order.behind = None;
     // Not started yet: it starts when it is due, and a person's resume is not late.
     if order.state == OrderState::Scheduled && order.due_at.is_none_or(|due| due <= at) {
         order.enter(OrderState::Ready, at);

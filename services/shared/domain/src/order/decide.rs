@@ -3,7 +3,7 @@
 use super::{
     Order, OrderState,
     command::{CancelOrders, ResumeOrders, SuspendOrders},
-    event::{CancelReason, OrderResumed},
+    event::{CancelReason, OrderCancelled, OrderResumed},
     family,
     state::Mark,
 };
@@ -24,9 +24,26 @@ pub(crate) fn parts(orders: &[OrderId]) -> usize {
 }
 
 pub(crate) fn cancel(site: &Site, command: &CancelOrders, part: u32) -> Result<(Vec<Event>, Accepted), Refusal> {
+    if command.replan {
+        return replan(site, command, part);
+    }
     each(site, &command.orders, part, |order| {
         is_own_master(site, order, true)?;
         Ok(family::cancel(site, order, command.kill, CancelReason::Requested))
+    })
+}
+
+/// Those that have not started; the others, and those that are gone, are what the plan will read of them.
+fn replan(site: &Site, command: &CancelOrders, part: u32) -> Result<(Vec<Event>, Accepted), Refusal> {
+    let is_planned = |order: &Order| order.start.is_some() && order.state == OrderState::Scheduled;
+    let known: Vec<OrderId> = command.orders.iter().filter(|id| site.orders.contains_key(*id)).cloned().collect();
+    if known.is_empty() {
+        return Ok((vec![], Accepted::Orders { orders: vec![] }));
+    }
+    each(site, &known, part, |order| {
+        let reason = CancelReason::Replanned;
+        let cancelled = || OrderCancelled { order: order.id.clone(), reason }.into();
+        Ok(if is_planned(order) { vec![cancelled()] } else { vec![] })
     })
 }
 

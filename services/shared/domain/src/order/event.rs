@@ -1,6 +1,6 @@
 //! What happened to orders. Every value that was computed to decide is in the event: `apply` evaluates nothing.
 
-use super::command::StartKey;
+use super::command::{Overlap, StartKey};
 use crate::{
     Arguments, BranchName, CommandId, ContentHash, Failure, Instant, Label, LockName, OrderId, Outcome, Position, Span,
     WorkflowName, command::By, workflow::LatePolicy, workflow::WhenFailed,
@@ -43,12 +43,21 @@ pub struct OrderAdded {
     pub arguments: Arguments,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<StartKey>,
+    #[serde(default, skip_serializing_if = "Overlap::is_start")]
+    pub overlap: Overlap,
     pub by: By,
     /// The per-day counter in the id.
     pub counter: u64,
     /// Given while the command is decided in several parts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<CommandId>,
+}
+
+/// It is due, and waits until an earlier order of its series has ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct OrderWaits {
+    pub order: OrderId,
+    pub earlier: OrderId,
 }
 
 /// The order left its waiting place and stands at its first step.
@@ -220,6 +229,12 @@ pub enum CancelReason {
     Late {
         late_by: Span,
     },
+    /// It was due while an earlier order of its schedule still ran, and its schedule says skip.
+    Overlap {
+        earlier: OrderId,
+    },
+    /// The daily plan took it back before it started: the schedule was changed, suspended or removed.
+    Replanned,
     /// Another branch failed and the fork cancels the others.
     BranchFailed,
     /// The order it is a branch of was cancelled.

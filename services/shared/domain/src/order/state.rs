@@ -1,7 +1,7 @@
 //! What an order is.
 
 use super::{
-    command::StartKey,
+    command::{Overlap, StartKey},
     event::{Demand, WorkflowRef},
 };
 use crate::{
@@ -33,6 +33,11 @@ pub struct Order {
     pub late: LatePolicy,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<StartKey>,
+    #[serde(default, skip_serializing_if = "Overlap::is_start")]
+    pub overlap: Overlap,
+    /// It is due, and waits for its turn in its series: behind this order when it began to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub behind: Option<OrderId>,
     pub by: By,
     /// Shared with branches.
     pub arguments: Arc<Arguments>,
@@ -74,6 +79,7 @@ impl Order {
     pub fn timer(&self) -> Option<Instant> {
         match self.state {
             _ if self.suspended => None,
+            OrderState::Scheduled if self.behind.is_some() => None,
             OrderState::Scheduled => self.due_at,
             OrderState::Retrying { until } => Some(until),
             _ => None,

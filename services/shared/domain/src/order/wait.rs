@@ -3,6 +3,7 @@
 use super::{
     Order, OrderState,
     event::{Demand, Resource},
+    series,
     state::Mark,
 };
 use crate::{
@@ -17,6 +18,8 @@ use serde::{Deserialize, Serialize};
 pub enum Wait {
     #[error("due at {at}")]
     Due { at: Instant },
+    #[error("waits until {order} of the same schedule has ended")]
+    Behind { order: OrderId },
     #[error("held since {since}: starts when it is resumed")]
     Held { since: Instant },
     #[error("suspended since {since}: goes on when it is resumed")]
@@ -89,10 +92,14 @@ impl Site {
     fn waits_of_state(&self, order: &Order, now: Instant) -> Vec<Wait> {
         match &order.state {
             OrderState::Finished | OrderState::Cancelled => vec![],
-            OrderState::Scheduled => match order.due_at {
-                Some(at) if at > now => vec![Wait::Due { at }],
+            OrderState::Scheduled => match (order.due_at, &order.behind) {
+                (Some(at), _) if at > now => vec![Wait::Due { at }],
+                (_, Some(behind)) => {
+                    let earlier = series::earlier(self, order).unwrap_or(behind);
+                    vec![Wait::Behind { order: earlier.clone() }]
+                }
                 _ if order.suspended => vec![],
-                due => vec![Wait::Overdue { by: Span::from_chrono(now - due.unwrap_or(order.added_at)) }],
+                (due, None) => vec![Wait::Overdue { by: Span::from_chrono(now - due.unwrap_or(order.added_at)) }],
             },
             OrderState::Ready if order.suspended => vec![],
             OrderState::Ready | OrderState::Processed { .. } => vec![Wait::Deciding],

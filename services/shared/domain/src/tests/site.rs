@@ -132,6 +132,7 @@ fn a_change_touches_few_of_many_waiting_orders() {
             late: Default::default(),
             arguments: Default::default(),
             start: None,
+            overlap: Default::default(),
             by: by(),
             counter: i + 1,
             command: None,
@@ -279,6 +280,13 @@ fn every_invariant_sees_its_rule_broken() {
         ("ended_orders_are_listed_once", Box::new(|s| s.ended.clear())),
         ("command_memory_agrees", Box::new(|s| s.commands.by_time.clear())),
         ("schedules_with_starts_have_a_watermark", Box::new(|s| s.starts.watermarks.clear())),
+        (
+            "series_match_orders",
+            Box::new(|s| {
+                let series = crate::order::series::Series { schedule: "s".into(), parameterisation: "p".into() };
+                s.series.0.entry(series).or_default().running.insert(id("20261122-P9-w"));
+            }),
+        ),
         ("versions_are_consecutive", Box::new(|s| s.workflows.get_mut("locked").unwrap().version = 7)),
     ];
     assert!(w.site.runs.contains_key(&run));

@@ -4,7 +4,11 @@
 use super::*;
 use crate::{
     OrderId, Refusal, advance, apply,
-    order::{OrderState, event::OrdersForgotten},
+    order::{
+        OrderState,
+        command::{CancelOrders, Overlap, StartKey},
+        event::OrdersForgotten,
+    },
     run::{Report, RunEnd, RunState},
 };
 use chrono::TimeDelta;
@@ -89,6 +93,10 @@ fn step_of(w: &mut World, dice: &mut Dice) -> Result<(), Refusal> {
     let Some(order) = dice.pick(&top) else { return add(w, dice) };
     match dice.roll(24) {
         0..=3 => add(w, dice),
+        4 if dice.one_in(3) => {
+            let taken_back = CancelOrders { orders: top, kill: false, replan: true };
+            w.command(crate::Command::CancelOrders(taken_back)).map(drop)
+        }
         4 => w.cancel(&order, dice.one_in(2)).map(drop),
         5 | 6 => w.suspend(&order, dice.one_in(2)).map(drop),
         7..=9 => w.resume(&order).map(drop),
@@ -124,9 +132,16 @@ fn add(w: &mut World, dice: &mut Dice) -> Result<(), Refusal> {
     let name = dice.pick(&["outer", "outer", "plain", "inner"]).unwrap();
     let due = w.now + TimeDelta::seconds(i64::try_from(dice.roll(10)).unwrap());
     let (held, later, priority) = (dice.one_in(6), dice.one_in(3), i16::try_from(dice.roll(3)).unwrap());
+    let overlaps = [None, None, Some(Overlap::Start), Some(Overlap::Skip), Some(Overlap::Wait), Some(Overlap::Wait)];
+    let (planned, series) = (dice.pick(&overlaps).flatten(), dice.roll(2));
     w.add_with(name, |o| {
         (o.held, o.priority) = (held, Some(priority));
         o.due_at = later.then_some(due);
+        if let Some(overlap) = planned {
+            o.overlap = overlap;
+            let (schedule, parameterisation) = (format!("s{series}"), "p".to_owned());
+            o.start = Some(StartKey { schedule, parameterisation, instant: due });
+        }
     })
     .map(drop)
 }

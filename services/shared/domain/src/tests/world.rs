@@ -2,6 +2,7 @@ use super::id;
 use crate::{
     AgentName, Command, CommandId, ContentHash, Ctx, Definitions, Event, Ids, Instant, OrderId, Refusal, RunId, Site,
     advance, apply,
+    catalog::CatalogDefinition,
     command::{Accepted, By, Deploy, DeployItem},
     controller::CommandRefused,
     ctx::LoadedWorkflow,
@@ -33,6 +34,7 @@ pub(crate) struct World {
 pub(crate) struct Bodies {
     workflows: BTreeMap<ContentHash, Arc<LoadedWorkflow>>,
     locks: BTreeMap<ContentHash, LockDefinition>,
+    pub catalog: BTreeMap<ContentHash, Arc<CatalogDefinition>>,
 }
 
 impl Definitions for Bodies {
@@ -41,6 +43,9 @@ impl Definitions for Bodies {
     }
     fn lock(&self, hash: &ContentHash) -> Option<LockDefinition> {
         self.locks.get(hash).cloned()
+    }
+    fn catalog(&self, hash: &ContentHash) -> Option<Arc<CatalogDefinition>> {
+        self.catalog.get(hash).cloned()
     }
 }
 
@@ -184,7 +189,7 @@ impl World {
     }
 
     pub fn cancel(&mut self, order: &OrderId, kill: bool) -> Result<Accepted, Refusal> {
-        self.command(Command::CancelOrders(CancelOrders { orders: vec![order.clone()], kill }))
+        self.command(Command::CancelOrders(CancelOrders { orders: vec![order.clone()], kill, replan: false }))
     }
 
     pub fn suspend(&mut self, order: &OrderId, kill: bool) -> Result<Accepted, Refusal> {
@@ -296,6 +301,7 @@ pub(crate) fn new_order(workflow: &str) -> NewOrder {
         held: false,
         priority: None,
         late: None,
+        overlap: Default::default(),
         start: None,
     }
 }

@@ -9,7 +9,8 @@ use crate::{
 use std::collections::BTreeMap;
 
 pub(crate) fn deployed(site: &mut Site, at: Instant, e: &WorkflowDeployed) -> Applied {
-    let last = site.workflows.get(&e.workflow).map_or(0, |w| w.version);
+    let retired = site.retired.get(&e.workflow);
+    let last = site.workflows.get(&e.workflow).or(retired).map_or(0, |w| w.version);
     if e.version != last + 1 {
         let state = format_args!("version {last}");
         return Err(misfit(
@@ -18,11 +19,14 @@ pub(crate) fn deployed(site: &mut Site, at: Instant, e: &WorkflowDeployed) -> Ap
             format_args!("{} is not the next", e.version),
         ));
     }
-    let workflow = site.workflows.entry(e.workflow.clone()).or_insert_with(|| DeployedWorkflow {
-        version: 0,
-        hash: e.hash.clone(),
-        deployed_at: at,
-        versions: BTreeMap::new(),
+    let retired = site.retired.remove(&e.workflow);
+    let workflow = site.workflows.entry(e.workflow.clone()).or_insert_with(|| {
+        retired.unwrap_or_else(|| DeployedWorkflow {
+            version: 0,
+            hash: e.hash.clone(),
+            deployed_at: at,
+            versions: BTreeMap::new(),
+        })
     });
     workflow.version = e.version;
     workflow.hash = e.hash.clone();

@@ -2,7 +2,8 @@
 
 use super::{Instruction, Step};
 use crate::{
-    ContentHash, Ctx, Event, LockName, Refusal, Site, WorkflowName,
+    ContentHash, Ctx, DefinitionName, Event, LockName, Refusal, Site, WorkflowName,
+    catalog::{CatalogDefinition, DefinitionDeployed, DefinitionKind},
     command::{Accepted, By, Deploy, DeployItem},
     ctx::LoadedWorkflow,
     definition::WorkflowDeployed,
@@ -16,6 +17,7 @@ struct Deployment<'a> {
     site: &'a Site,
     workflows: BTreeMap<&'a WorkflowName, (&'a ContentHash, Arc<LoadedWorkflow>)>,
     locks: BTreeMap<&'a LockName, (&'a ContentHash, LockDefinition)>,
+    definitions: BTreeMap<(DefinitionKind, &'a DefinitionName), (&'a ContentHash, Arc<CatalogDefinition>)>,
 }
 
 pub(crate) fn deploy(site: &Site, by: &By, command: &Deploy, ctx: Ctx) -> Result<(Vec<Event>, Accepted), Refusal> {
@@ -32,13 +34,18 @@ pub(crate) fn deploy(site: &Site, by: &By, command: &Deploy, ctx: Ctx) -> Result
             check_step(&deployment, name, step)?;
         }
     }
+    for ((kind, name), (_, definition)) in &deployment.definitions {
+        check_references(&deployment, *kind, name, definition)?;
+    }
     Ok(events(&deployment, by))
 }
 
 fn load<'a>(site: &'a Site, command: &'a Deploy, ctx: Ctx) -> Result<Deployment<'a>, Refusal> {
-    let mut deployment = Deployment { site, workflows: BTreeMap::new(), locks: BTreeMap::new() };
+    let mut deployment =
+        Deployment { site, workflows: BTreeMap::new(), locks: BTreeMap::new(), definitions: BTreeMap::new() };
     for item in &command.items {
-        let refuse = |reason: &str| Refusal::DefinitionInvalid { definition: describe(item), reason: reason.into() };
+        let described = || format!("{} {}", item.kind(), item.name());
+        let refuse = |reason: &str| Refusal::DefinitionInvalid { definition: described(), reason: reason.into() };
         let missing = || refuse("its body is not in the definition store; deploy its file again");
         let is_new = match item {
             DeployItem::Workflow { name, hash } => {
@@ -55,6 +62,13 @@ fn load<'a>(site: &'a Site, command: &'a Deploy, ctx: Ctx) -> Result<Deployment<
                 }
                 deployment.locks.insert(name, (hash, lock)).is_none()
             }
+            DeployItem::Definition { kind, name, hash } => {
+                let definition = ctx.definitions.catalog(hash).ok_or_else(missing)?;
+                if (definition.kind(), definition.name()) != (*kind, name) {
+                    return Err(refuse(&format!("its body is of {} {}", definition.kind(), definition.name())));
+                }
+                deployment.definitions.insert((*kind, name), (hash, definition)).is_none()
+            }
         };
         if !is_new {
             return Err(refuse("it is twice in the deployment"));
@@ -63,10 +77,22 @@ fn load<'a>(site: &'a Site, command: &'a Deploy, ctx: Ctx) -> Result<Deployment<
     Ok(deployment)
 }
 
-fn describe(item: &DeployItem) -> String {
-    match item {
-        DeployItem::Workflow { name, .. } => format!("workflow {name}"),
-        DeployItem::Lock { name, .. } => format!("lock {name}"),
+/// What it refers to is deployed, or will be with it.
+fn check_references(
+    deployment: &Deployment,
+    kind: DefinitionKind,
+    name: &DefinitionName,
+    definition: &CatalogDefinition,
+) -> Result<(), Refusal> {
+    let is_there = |workflow: &WorkflowName| {
+        deployment.workflows.contains_key(workflow) || deployment.site.workflows.contains_key(workflow)
+    };
+    match definition.references().workflows.iter().find(|workflow| !is_there(workflow)) {
+        None => Ok(()),
+        Some(workflow) => Err(Refusal::DefinitionInvalid {
+            definition: format!("{kind} {name}"),
+            reason: format!("workflow {workflow} is not deployed; deploy it before or together with this"),
+        }),
     }
 }
 
@@ -121,11 +147,25 @@ fn events(deployment: &Deployment, by: &By) -> (Vec<Event>, Accepted) {
         if known.is_some_and(|w| w.hash == **hash) {
             continue;
         }
-        let version = known.map_or(0, |w| w.version) + 1;
+        let retired = deployment.site.retired.get(*name);
+        let version = known.or(retired).map_or(0, |w| w.version) + 1;
         let (workflow, hash) = ((*name).clone(), (*hash).clone());
         events
             .push(WorkflowDeployed { workflow: workflow.clone(), version, hash: hash.clone(), by: by.clone() }.into());
         items.push((DeployItem::Workflow { name: workflow, hash }, version));
+    }
+    for ((kind, name), (hash, definition)) in &deployment.definitions {
+        let known = deployment.site.definitions.get(kind).and_then(|of_kind| of_kind.get(*name));
+        if known.is_some_and(|d| d.hash == **hash && !d.removed) {
+            continue;
+        }
+        let version = known.map_or(0, |d| d.version) + 1;
+        let (kind, name, hash) = (*kind, (*name).clone(), (*hash).clone());
+        let references = definition.references();
+        let event =
+            DefinitionDeployed { kind, name: name.clone(), version, hash: hash.clone(), references, by: by.clone() };
+        events.push(event.into());
+        items.push((DeployItem::Definition { kind, name, hash }, version));
     }
     (events, Accepted::Deployed { items })
 }

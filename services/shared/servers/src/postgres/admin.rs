@@ -34,11 +34,12 @@ pub fn role_statements(secrets: &Path) -> Result<String, ServersError> {
 
 /// The statements that give the roles their rights in a database, run inside it by the administrator.
 pub fn database_statements() -> String {
-    let (owner, history) = (DatabaseRole::Owner.name(), DatabaseRole::History.name());
+    let owner = DatabaseRole::Owner.name();
+    let services = DatabaseRole::SERVICES.map(DatabaseRole::name).join(", ");
     format!(
         "REVOKE ALL ON SCHEMA public FROM PUBLIC;\n\
          GRANT ALL ON SCHEMA public TO {owner};\n\
-         GRANT USAGE ON SCHEMA public TO {history};\n"
+         GRANT USAGE ON SCHEMA public TO {services};\n"
     )
 }
 
@@ -60,10 +61,11 @@ pub(super) async fn probe(server: &PostgresServer) -> Result<Option<String>, Ser
 pub(super) async fn make_roles_and_database(server: &PostgresServer) -> Result<(), ServersError> {
     run(server, "postgres", "make the roles", &role_statements(&server.settings.secrets)?).await?;
     let name = server.settings.database.clone();
-    if !exists(server, &name).await? {
-        make_database(server, &name, None).await?;
+    if exists(server, &name).await? {
+        // Roles of a later version came to be just now.
+        return run(server, &name, &format!("set the rights in {name}"), &database_statements()).await;
     }
-    Ok(())
+    make_database(server, &name, None).await
 }
 
 pub(super) async fn make_database(

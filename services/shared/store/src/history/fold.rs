@@ -136,6 +136,11 @@ fn asked_by(event: &Event) -> Option<&By> {
         Event::OrderAdded(e) => Some(&e.by),
         Event::WorkflowDeployed(e) => Some(&e.by),
         Event::AgentAdded(e) => Some(&e.by),
+        Event::DefinitionDeployed(e) => Some(&e.by),
+        Event::DefinitionRemoved(e) => Some(&e.by),
+        Event::WorkflowRemoved(e) => Some(&e.by),
+        Event::ScheduleSuspended(e) => Some(&e.by),
+        Event::ScheduleResumed(e) => Some(&e.by),
         _ => None,
     }
 }

@@ -105,6 +105,8 @@ impl OrderChange {
         let text = match reason {
             CancelReason::Requested => "cancelled on request".to_owned(),
             CancelReason::Late { late_by } => format!("skipped: {late_by} late, more than its grace allows"),
+            CancelReason::Overlap { earlier } => format!("skipped: {earlier} of the same schedule still ran"),
+            CancelReason::Replanned => "taken back by the daily plan before it started".to_owned(),
             CancelReason::BranchFailed => "cancelled because another branch failed".to_owned(),
             CancelReason::ParentCancelled => "cancelled together with the order it is a branch of".to_owned(),
         };

@@ -195,7 +195,7 @@ fn a_repeated_command_gives_the_same_outcome_and_nothing_else() {
     w.told();
     assert_eq!(w.command_with(&id("same"), command).unwrap(), first);
     assert_eq!(w.told(), ["CommandAccepted", "CommandAccepted"]);
-    let bad = Command::CancelOrders(CancelOrders { orders: vec![id("x")], kill: false });
+    let bad = Command::CancelOrders(CancelOrders { orders: vec![id("x")], kill: false, replan: false });
     let refusal = w.command_with(&id("bad"), bad.clone()).unwrap_err();
     w.told();
     let events = w.part(&id("bad"), &bad, 1).unwrap();

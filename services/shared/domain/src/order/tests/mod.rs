@@ -1,6 +1,7 @@
 mod add;
 mod cancel;
 mod end;
+mod series;
 mod suspend;
 
 use crate::{Failure, OrderId, order::OrderState, tests::*};

@@ -215,7 +215,7 @@ fn commands_for_many_orders_are_decided_in_parts() {
     };
     let mut twice = orders.clone();
     twice.extend(orders[..10].iter().cloned());
-    let command = Command::CancelOrders(CancelOrders { orders: twice, kill: false });
+    let command = Command::CancelOrders(CancelOrders { orders: twice, kill: false, replan: false });
     assert_eq!(crate::decide::parts(&w.site, &command, w.ctx()), 3);
     w.part(&id("many"), &command, 1).unwrap();
     // One of the later ones ends by other means in between: it is passed over.
@@ -229,7 +229,7 @@ fn commands_for_many_orders_are_decided_in_parts() {
 fn one_unknown_order_refuses_the_whole_command() {
     let mut w = world();
     let o = w.add_with("w", |o| o.held = true).unwrap();
-    let command = Command::CancelOrders(CancelOrders { orders: vec![o.clone(), id("x")], kill: false });
+    let command = Command::CancelOrders(CancelOrders { orders: vec![o.clone(), id("x")], kill: false, replan: false });
     assert!(matches!(w.command(command), Err(Refusal::OrderUnknown { .. })));
     assert_eq!(w.state(&o), "scheduled");
 }

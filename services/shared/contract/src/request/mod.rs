@@ -2,7 +2,10 @@
 //!
 //! An error reply has the headers `Nats-Service-Error` and `Nats-Service-Error-Code` and an [`ErrorBody`].
 //!
-//! This file is longer than others: it is one list, which readers search as one.
+//! This file is longer than others: it is one list, which readers search as one. What the services that act by definitions
+//! are asked is in the module of each.
+
+pub mod catalog;
 
 use chrono::NaiveDate;
 use ordo_domain::{
@@ -58,6 +61,13 @@ pub mod proxy {
     pub const AGENT_LIST: &str = "agent.list";
     pub const AGENT_ADD: &str = "agent.add";
     pub const STATUS: &str = "site.status";
+    // Bodies in the module catalog.
+    pub const DEFINITION_LIST: &str = "definition.list";
+    pub const DEFINITION_SHOW: &str = "definition.show";
+    pub const DEFINITION_DEPLOYED: &str = "definition.deployed";
+    pub const DEFINITION_REMOVE: &str = "definition.remove";
+    pub const SCHEDULE_SUSPEND: &str = "schedule.suspend";
+    pub const SCHEDULE_RESUME: &str = "schedule.resume";
 }
 
 /// Served by the role `history`.

@@ -1,7 +1,11 @@
 //! What can be typed. The doc comments here are the manual: `ordo help …` prints them.
 
+mod definition;
+
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
+
+pub use definition::{DefinitionCommand, KindArgument};
 
 /// Flags that every command has.
 #[derive(Debug, Clone, Default, Args)]
@@ -33,9 +37,12 @@ pub enum Command {
     /// Check definition files and deploy them, all or none
     #[command(after_help = DEPLOY_HELP)]
     Deploy(DeployArguments),
-    /// Look at deployed workflows
+    /// Look at deployed workflows, and remove them
     #[command(subcommand, after_help = WORKFLOW_HELP)]
     Workflow(WorkflowCommand),
+    /// Look at schedules, rules and what else is deployed, and remove it
+    #[command(subcommand, after_help = definition::DEFINITION_HELP)]
+    Definition(DefinitionCommand),
     /// Add orders, look at them, and act on them
     #[command(subcommand, after_help = ORDER_HELP)]
     Order(OrderCommand),
@@ -147,7 +154,8 @@ const WORKFLOW_HELP: &str = "\
 Examples:
   ordo workflow list
   ordo workflow show backup                 its parameters and steps
-  ordo workflow show backup --version 2     as it was";
+  ordo workflow show backup --version 2     as it was
+  ordo workflow remove old-report           refused while something needs it, which is listed";
 
 const HISTORY_HELP: &str = "\
 What the site knows of the past is read from the history; it lies a moment behind what happens.
@@ -224,6 +232,14 @@ pub enum WorkflowCommand {
         /// An older version
         #[arg(long)]
         version: Option<u32>,
+    },
+    /// Remove workflows: refused while a workflow, a schedule, a rule or an order needs one of them
+    Remove {
+        /// Names of the workflows
+        #[arg(required = true, value_name = "WORKFLOW")]
+        workflows: Vec<String>,
+        #[command(flatten)]
+        asked: AskedArguments,
     },
 }
 

@@ -1,0 +1,12 @@
+//! What a `log_rule:` definition says.
+
+use crate::DefinitionName;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LogRule {
+    pub name: DefinitionName,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+}
