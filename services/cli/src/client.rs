@@ -77,9 +77,33 @@ impl Client {
     ) -> Result<A, CliError> {
         let (noun, verb) = endpoint.split_once('.').unwrap_or((endpoint, ""));
         let subject = self.names().request(&self.settings.user, role, noun, verb);
+        self.ask_on(&subject, role, endpoint, question, limit).await
+    }
+
+    /// Asks one instance of a role.
+    pub async fn ask_instance<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        role: &str,
+        instance: &str,
+        endpoint: &str,
+        question: &Q,
+    ) -> Result<A, CliError> {
+        let (noun, verb) = endpoint.split_once('.').unwrap_or((endpoint, ""));
+        let subject = self.names().instance(&self.settings.user, role, instance, noun, verb);
+        self.ask_on(&subject, role, endpoint, question, PROMPT).await
+    }
+
+    async fn ask_on<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        subject: &str,
+        role: &str,
+        endpoint: &str,
+        question: &Q,
+        limit: Duration,
+    ) -> Result<A, CliError> {
         let body = serde_json::to_vec(question)
             .map_err(|e| CliError::failed(format!("the request cannot be written: {e}")))?;
-        let answer = self.bus.request(&subject, body, limit).await.map_err(|e| self.failed(role, endpoint, e))?;
+        let answer = self.bus.request(subject, body, limit).await.map_err(|e| self.failed(role, endpoint, e))?;
         serde_json::from_slice(&answer).map_err(|e| {
             CliError::failed(format!(
                 "the answer of {role} to {endpoint} is not understood ({e}); is this ordo older than the site?"

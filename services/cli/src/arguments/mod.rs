@@ -1,11 +1,13 @@
 //! What can be typed. The doc comments here are the manual: `ordo help …` prints them.
 
 mod definition;
+mod service;
 
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
 pub use definition::{DefinitionCommand, KindArgument};
+pub use service::ServiceCommand;
 
 /// Flags that every command has.
 #[derive(Debug, Clone, Default, Args)]
@@ -55,6 +57,9 @@ pub enum Command {
     /// Look at agents, and admit new ones
     #[command(subcommand, after_help = AGENT_HELP)]
     Agent(AgentCommand),
+    /// Look at services, restart them, let them work now
+    #[command(subcommand, after_help = service::SERVICE_HELP)]
+    Service(ServiceCommand),
     /// Show who is active, how well, and how much is going on
     #[command(after_help = STATUS_HELP)]
     Status,

@@ -8,6 +8,7 @@ pub mod history;
 pub mod logs;
 pub mod order;
 pub mod order_add;
+pub mod service;
 pub mod status;
 pub mod workflow;
 
@@ -36,6 +37,7 @@ pub async fn dispatch(command: Command, common: &Common, look: &Look) -> Result<
         Command::History(command) => history::run(&client, command, look).await,
         Command::Agent(AgentCommand::List) => agent::list(&client, look).await,
         Command::Agent(AgentCommand::Add(arguments)) => agent::add_and_show(&client, &arguments, look).await,
+        Command::Service(command) => service::run(&client, command, look).await,
         Command::Status => status::run(&client, look).await,
         Command::Events(arguments) => events::run(&client, &arguments, look).await,
     }

@@ -75,19 +75,11 @@ pub fn view(reply: &StatusReply, look: &Look) -> String {
     let mut instances: Vec<&Heartbeat> = reply.instances.iter().collect();
     instances.sort_by_key(|heartbeat| (rank(&heartbeat.role), heartbeat.role.clone(), heartbeat.instance.clone()));
     for heartbeat in instances {
-        let health = health(heartbeat, reply);
-        let (glyph, tone) = health.sign();
-        let activity = match (health, heartbeat.activity) {
-            (Health::Unknown, _) => "unknown",
-            (_, Activity::Starting) => "starting",
-            (_, Activity::Active) => "active",
-            (_, Activity::Standby) => "standby",
-            (_, Activity::Stopping) => "stopped",
-        };
+        let (glyph, word) = glyph_and_word(heartbeat, reply, look);
         table.row([
-            look.paint(tone, glyph),
+            glyph,
             name(heartbeat),
-            look.paint(tone, activity),
+            word,
             heartbeat.node.to_string(),
             links(heartbeat),
             notes(heartbeat),
@@ -95,9 +87,7 @@ pub fn view(reply: &StatusReply, look: &Look) -> String {
         ]);
     }
     let mut out = if table.is_empty() { String::new() } else { table.print(look.width) };
-    if !reply.instances.iter().any(|heartbeat| {
-        heartbeat.role == "controller" && matches!(health(heartbeat, reply), Health::Healthy | Health::Unwell)
-    }) {
+    if !reply.instances.iter().any(|heartbeat| heartbeat.role == "controller" && is_heard(heartbeat, reply)) {
         out.push_str(&look.paint(Tone::Bad, "✖ no controller is heard of: nothing is decided until one runs"));
         out.push('\n');
     }
@@ -121,6 +111,25 @@ pub fn view(reply: &StatusReply, look: &Look) -> String {
     out
 }
 
+/// How an instance is, as a sign and as a word.
+pub fn glyph_and_word(heartbeat: &Heartbeat, reply: &StatusReply, look: &Look) -> (String, String) {
+    let health = health(heartbeat, reply);
+    let (glyph, tone) = health.sign();
+    let word = match (health, heartbeat.activity) {
+        (Health::Unknown, _) => "unknown",
+        (_, Activity::Starting) => "starting",
+        (_, Activity::Active) => "active",
+        (_, Activity::Standby) => "standby",
+        (_, Activity::Stopping) => "stopped",
+    };
+    (look.paint(tone, glyph), look.paint(tone, word))
+}
+
+/// It lives, well or not.
+pub fn is_heard(heartbeat: &Heartbeat, reply: &StatusReply) -> bool {
+    matches!(health(heartbeat, reply), Health::Healthy | Health::Unwell)
+}
+
 /// `controller/c1`, `agent/etl#2`.
 fn name(heartbeat: &Heartbeat) -> String {
     let (role, instance) = (harmless(&heartbeat.role), harmless(&heartbeat.instance));
@@ -135,6 +144,7 @@ fn rank(role: &str) -> u8 {
         "controller" => 0,
         "proxy" => 1,
         "history" => 2,
+        role if role.starts_with("agent-") => 4,
         _ => 3,
     }
 }

@@ -81,6 +81,20 @@ pub mod history {
     pub const OUTPUT_STORED: &str = "output.stored";
 }
 
+/// Served by every service of which one instance is active.
+pub mod service {
+    /// Of the role: the active instance does now what it would do later.
+    pub const RUN: &str = "service.run";
+    /// Of one instance: it stops in order and asks its supervisor to start it again.
+    pub const RESTART: &str = "service.restart";
+}
+
+/// What was done about a request that concerns a service itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ServiceReply {
+    pub instance: String,
+}
+
 // ---- proxy: commands --------------------------------------------------------------------------------------------------
 
 /// What every request that leads to a command may carry.
