@@ -107,6 +107,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("services/agent", AGENT),
     ("services/proxy", SERVICE),
     ("services/history", HISTORY),
+    ("services/monitor", MONITOR),
     ("services/cli", CLI),
 ];
 
@@ -174,6 +175,29 @@ const HISTORY: &[&str] = &[
     "tokio-util",
     "tracing",
     "zstd",
+];
+/// It alone speaks to mail servers.
+const MONITOR: &[&str] = &[
+    "ordo-domain",
+    "ordo-contract",
+    "ordo-journal",
+    "ordo-store",
+    "ordo-runtime",
+    "ordo-service",
+    "anyhow",
+    "bytes",
+    "chrono",
+    "chrono-tz",
+    "futures",
+    "lettre",
+    "rustls",
+    "schemars",
+    "serde",
+    "serde_json",
+    "thiserror",
+    "tokio",
+    "tokio-util",
+    "tracing",
 ];
 const CLI: &[&str] = &[
     "ordo-domain",

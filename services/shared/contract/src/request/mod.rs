@@ -6,6 +6,7 @@
 //! are asked is in the module of each.
 
 pub mod catalog;
+pub mod monitor;
 
 use chrono::NaiveDate;
 use ordo_domain::{
