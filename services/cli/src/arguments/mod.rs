@@ -1,12 +1,14 @@
 //! What can be typed. The doc comments here are the manual: `ordo help …` prints them.
 
 mod definition;
+mod notification;
 mod service;
 
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
 pub use definition::{DefinitionCommand, KindArgument};
+pub use notification::{MonitorCommand, NotificationCommand, NotificationListArguments};
 pub use service::ServiceCommand;
 
 /// Flags that every command has.
@@ -57,6 +59,12 @@ pub enum Command {
     /// Look at agents, and admit new ones
     #[command(subcommand, after_help = AGENT_HELP)]
     Agent(AgentCommand),
+    /// See what rules told of, and say that somebody takes care
+    #[command(subcommand, after_help = notification::NOTIFICATION_HELP)]
+    Notification(NotificationCommand),
+    /// Try whether mail works
+    #[command(subcommand, after_help = notification::MONITOR_HELP)]
+    Monitor(MonitorCommand),
     /// Look at services, restart them, let them work now
     #[command(subcommand, after_help = service::SERVICE_HELP)]
     Service(ServiceCommand),

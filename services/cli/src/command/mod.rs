@@ -6,6 +6,7 @@ pub mod deploy;
 pub mod events;
 pub mod history;
 pub mod logs;
+pub mod notification;
 pub mod order;
 pub mod order_add;
 pub mod service;
@@ -37,6 +38,8 @@ pub async fn dispatch(command: Command, common: &Common, look: &Look) -> Result<
         Command::History(command) => history::run(&client, command, look).await,
         Command::Agent(AgentCommand::List) => agent::list(&client, look).await,
         Command::Agent(AgentCommand::Add(arguments)) => agent::add_and_show(&client, &arguments, look).await,
+        Command::Notification(command) => notification::run(&client, command, look).await,
+        Command::Monitor(command) => notification::monitor(&client, command, look).await,
         Command::Service(command) => service::run(&client, command, look).await,
         Command::Status => status::run(&client, look).await,
         Command::Events(arguments) => events::run(&client, &arguments, look).await,
