@@ -61,7 +61,7 @@ fn answer(
 ) -> Result<(Vec<Event>, Accepted), Refusal> {
     match command {
         Command::AddOrders(c) => add::add(site, id, by, c, part, ctx),
-        Command::CancelOrders(c) => order::cancel(site, c, part),
+        Command::CancelOrders(c) => order::cancel(site, by, c, part),
         Command::SuspendOrders(c) => order::suspend(site, c, part),
         Command::ResumeOrders(c) => order::resume(site, c, part, ctx),
         Command::Deploy(c) => workflow::decide::deploy(site, by, c, ctx),

@@ -6,6 +6,8 @@
 //! are asked is in the module of each.
 
 pub mod catalog;
+pub mod cleanup;
+pub mod controller;
 pub mod monitor;
 
 use chrono::NaiveDate;

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     Ctx, Event, Label, OrderId, Position, Refusal, Site,
-    command::Accepted,
+    command::{Accepted, By},
     ctx::LoadedWorkflow,
     limit,
     workflow::{Block, WhenFailed},
@@ -23,12 +23,24 @@ pub(crate) fn parts(orders: &[OrderId]) -> usize {
     orders.len().div_ceil(PER_PART)
 }
 
-pub(crate) fn cancel(site: &Site, command: &CancelOrders, part: u32) -> Result<(Vec<Event>, Accepted), Refusal> {
+/// The service that cancels by retention. It judges by rows that may be behind: what goes on again is not its business.
+const CLEANUP: &str = "cleanup";
+
+pub(crate) fn cancel(
+    site: &Site,
+    by: &By,
+    command: &CancelOrders,
+    part: u32,
+) -> Result<(Vec<Event>, Accepted), Refusal> {
     if command.replan {
         return replan(site, command, part);
     }
     each(site, &command.orders, part, |order| {
         is_own_master(site, order, true)?;
+        if by.user.as_str() == CLEANUP && !matches!(order.state, OrderState::Failed { .. }) {
+            let reason = format!("{} has not failed, it is {}: the cleanup leaves it", order.id, order.state.word());
+            return Err(Refusal::Failed { reason });
+        }
         Ok(family::cancel(site, order, command.kill, CancelReason::Requested))
     })
 }

@@ -133,3 +133,20 @@ fn cancel_goes_down_to_all_branches_and_the_order_ends_after_them() {
     assert_eq!(reasons.last(), Some(&CancelReason::Requested));
     assert_eq!(reasons[0], CancelReason::ParentCancelled);
 }
+
+#[test]
+fn the_cleanup_cancels_only_what_still_stands_failed() {
+    let mut w = world();
+    let (running, failed) = (w.add("w"), w.add("w"));
+    w.exits(&failed, 1);
+    let by = crate::command::By { user: id("cleanup"), reason: None };
+    let ask = |w: &World, order: &OrderId| {
+        let cancel = crate::order::command::CancelOrders { orders: vec![order.clone()], kill: false, replan: false };
+        crate::decide::decide(&w.site, &id("k1"), &by, &crate::Command::CancelOrders(cancel), 1, w.ctx())
+    };
+    let refused = ask(&w, &running).unwrap_err();
+    assert!(refused.to_string().contains("has not failed"), "{refused}");
+    assert!(ask(&w, &failed).is_ok());
+    w.resume(&failed).unwrap();
+    assert!(ask(&w, &failed).is_err());
+}
