@@ -9,7 +9,8 @@ use crate::{
     definitions::{self, DefinitionCache},
     effect,
     engine::{Append, Body, Engine, EngineError, Message},
-    upkeep::{self, Ended, Findings, Question, Snapshots, Watcher},
+    purge::{self, View},
+    upkeep::{Ended, Findings, Question, Snapshots, Watcher},
 };
 use anyhow::{Context, Result};
 use chrono::SubsecRound;
@@ -24,7 +25,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Messages taken between two looks at other things.
@@ -32,6 +33,8 @@ const BATCH: usize = 128;
 const UPKEEP: Duration = Duration::from_secs(1);
 /// Of the upkeep.
 const LOOKS_PER_PURGE: u32 = 60;
+/// From this use of its room on the journal is purged without anybody asking.
+const PURGE_PERCENT: u64 = 50;
 
 /// Why a controller stopped being active. The state is worthless in every case.
 #[derive(Debug)]
@@ -70,6 +73,8 @@ pub struct CommandLoop {
     pub standing: watch::Receiver<Standing>,
     /// Ask for the end: hand over to an instance, or to whoever comes.
     pub stop: watch::Receiver<Option<Option<InstanceId>>>,
+    /// Who wants to know what may not be taken away.
+    pub asks: mpsc::Receiver<oneshot::Sender<View>>,
 }
 
 struct Inputs {
@@ -87,6 +92,8 @@ struct Links {
     findings: mpsc::Receiver<Result<Findings, BusError>>,
     questions: mpsc::Sender<Question>,
     snapshots: Snapshots,
+    /// Of each source, what the journal has.
+    read: BTreeMap<Source, u64>,
 }
 
 impl CommandLoop {
@@ -128,7 +135,8 @@ impl CommandLoop {
         let (findings_out, findings) = mpsc::channel(1);
         tokio::spawn(look(self.bus.clone(), self.config.clone(), self.clock.clone(), questions_in, findings_out));
         let snapshots = Snapshots::new(&self.bus, &self.config, self.engine.replica().decisions);
-        Links { appends, appended, trouble, tasks, findings, questions, snapshots }
+        let read = purge::read_so_far(self.engine.replica());
+        Links { appends, appended, trouble, tasks, findings, questions, snapshots, read }
     }
 
     /// Appends the activation: from then on every other controller's next append fails.
@@ -263,6 +271,9 @@ impl CommandLoop {
                     let now = self.now();
                     self.engine.tick(now)?;
                 }
+                Some(ask) = self.asks.recv() => {
+                    let _ = ask.send(View::of(self.engine.replica(), &links.read));
+                }
                 findings = links.findings.recv(), if may_decide => match findings {
                     Some(Ok(findings)) => self.reconcile(&findings, links, ended)?,
                     Some(Err(error)) => tracing::debug!(%error, "upkeep could not look"),
@@ -304,12 +315,15 @@ impl CommandLoop {
     fn acknowledge(
         &mut self,
         appended: Option<Result<Appended, AppendError>>,
-        links: &Links,
+        links: &mut Links,
         ended: &mut Ended,
     ) -> Result<Option<Outcome>> {
         match appended.context("the appender has ended")? {
             Ok(appended) => {
                 let effects = self.engine.acknowledged(appended.sequence);
+                if self.engine.is_settled() {
+                    links.read = purge::read_so_far(self.engine.replica());
+                }
                 self.release(effects, links, ended);
                 Ok(None)
             }
@@ -435,12 +449,14 @@ async fn look(
     let mut watcher = Watcher::default();
     let mut looks = 0_u32;
     while let Some(question) = questions.recv().await {
-        if findings.send(watcher.look(&bus, &config, question).await).await.is_err() {
+        let found = watcher.look(&bus, &config, question).await;
+        let percent = found.as_ref().map_or(0, |found| found.headroom_percent);
+        if findings.send(found).await.is_err() {
             return;
         }
         looks += 1;
-        if looks.is_multiple_of(LOOKS_PER_PURGE) {
-            match upkeep::purge(&bus, clock.now(), config.journal.keep).await {
+        if looks.is_multiple_of(LOOKS_PER_PURGE) && percent >= PURGE_PERCENT {
+            match purge::purge_journal(&bus, &config, clock.now()).await {
                 Ok(0) => {}
                 Ok(messages) => tracing::info!(messages, "journal purged"),
                 Err(error) => tracing::warn!(%error, "journal not purged"),

@@ -21,6 +21,8 @@ pub struct Config {
 pub struct JournalConfig {
     /// Commits stay at least so long, so that a restored database heals from them.
     pub keep: Span,
+    /// A service that is further behind than this, and is not the history, holds commits back no longer.
+    pub reader_keep: Span,
     /// A snapshot is taken after so many decisions.
     pub snapshot_decisions: u64,
     /// What the journal may take of the disk, in bytes. At 80 % new orders are refused.
@@ -37,7 +39,13 @@ impl Default for Config {
 
 impl Default for JournalConfig {
     fn default() -> Self {
-        Self { keep: Span::from_secs(7 * 86_400), snapshot_decisions: 50_000, budget_bytes: 8 << 30, scale_down: 1 }
+        Self {
+            keep: Span::from_secs(7 * 86_400),
+            reader_keep: Span::from_secs(30 * 86_400),
+            snapshot_decisions: 50_000,
+            budget_bytes: 8 << 30,
+            scale_down: 1,
+        }
     }
 }
 

@@ -7,7 +7,7 @@
 //! - [`engine`]: the controller without I/O, [`encode`]: its commits as JSON
 //! - [`follower`]: recovery and standby
 //! - `cause.rs` what comes in, `effect.rs` and [`job`] what goes out, [`definitions`] what deciding needs at hand
-//! - `upkeep.rs`: lost runs, lying jobs, ended orders, snapshots, purge
+//! - `upkeep.rs`: lost runs, lying jobs, ended orders, snapshots; `purge.rs`: what may be taken away, when asked
 //! - `presence.rs`: heartbeat, health, micro service
 
 mod cause;
@@ -20,6 +20,7 @@ pub mod engine;
 pub mod follower;
 pub mod job;
 mod presence;
+pub mod purge;
 mod upkeep;
 
 pub use config::Config;
@@ -109,7 +110,7 @@ async fn on_bus(
     if !made.created.is_empty() {
         tracing::info!(created = made.created.len(), "streams and buckets made");
     }
-    let _service = presence::serve(bus, config).await?;
+    let service = presence::serve(bus, config).await?;
     let (presence, presence_seen) = watch::channel(Presence::starting());
     let stop_telling = CancellationToken::new();
     let _stop_telling = stop_telling.clone().drop_guard();
@@ -119,7 +120,7 @@ async fn on_bus(
     follower.read_to_end(bus).await?;
     let instance = InstanceId::new(&config.role.instance)?;
     let (lease, events) = Lease::start(bus, LeaseConfig::new(instance.clone(), NodeName::new(&config.role.node)?));
-    let mut session = Session { bus, config, clock, presence, lease, events, instance };
+    let mut session = Session { bus, config, clock, presence, lease, events, instance, service };
     let Some(how) = session.stand_by(&mut follower, shutdown).await? else {
         return bus_closed(bus).await;
     };
@@ -139,6 +140,7 @@ struct Session<'a> {
     lease: Lease,
     events: mpsc::UnboundedReceiver<LeaseEvent>,
     instance: InstanceId,
+    service: ordo_journal::Service,
 }
 
 impl Session<'_> {
@@ -198,6 +200,10 @@ impl Session<'_> {
         });
         let (standing, standing_seen) = watch::channel(Standing::Holding);
         let (stop, stop_seen) = watch::channel(None);
+        let (asks, asks_in) = mpsc::channel(16);
+        let purger =
+            purge::Purger { bus: self.bus.clone(), config: self.config.clone(), clock: self.clock.clone(), asks };
+        let _offered = self.service.offer(&purge::endpoints(), 2, purger.handler()).await?;
         let command_loop = CommandLoop {
             bus: self.bus.clone(),
             config: self.config.clone(),
@@ -207,6 +213,7 @@ impl Session<'_> {
             clock: self.clock.clone(),
             standing: standing_seen,
             stop: stop_seen,
+            asks: asks_in,
         };
         let mut to = None;
         let outcome = {

@@ -1,5 +1,5 @@
 //! The controller's regular comparison of its state with what lives: runs that no agent knows any more, jobs that lie
-//! nowhere, ended orders that history has passed, commits that nobody needs any more. It looks outside, never decides:
+//! nowhere, ended orders that history has passed. It looks outside, never decides:
 //! what it finds goes to the engine.
 
 use crate::{config::Config, presence};
@@ -9,7 +9,7 @@ use ordo_contract::{
     name::{StreamKind, agent_user},
     replica::{Replica, SNAPSHOT_FORMAT},
 };
-use ordo_domain::{AgentName, InstanceId, Instant, OrderId, RunId, Span, run::RunState};
+use ordo_domain::{AgentName, InstanceId, Instant, OrderId, RunId, run::RunState};
 use ordo_journal::{Bus, BusError};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -19,8 +19,6 @@ const UNCLAIMED_SECONDS: i64 = 30;
 const MISSED_HEARTBEATS: u32 = 3;
 /// The purge point needs two; a broken one must not be the last.
 const SNAPSHOTS_KEPT: usize = 4;
-/// Of readers whose position holds commits back.
-const READERS: [&str; 2] = ["history", "proxy"];
 
 /// What must be looked for, taken from the state.
 #[derive(Debug)]
@@ -192,38 +190,4 @@ async fn store(bus: &Bus, state: Vec<u8>, sequence: u64, incarnation: &str) -> R
     let head = bus.snapshots().put(sequence, incarnation, SNAPSHOT_FORMAT, state).await?;
     bus.snapshots().prune(SNAPSHOTS_KEPT).await?;
     Ok(head.size)
-}
-
-/// Purges what nobody needs: below the second newest verified snapshot, the position of every reader, and `keep`.
-pub async fn purge(bus: &Bus, now: Instant, keep: Span) -> Result<u64, BusError> {
-    let journal = bus.names().stream(StreamKind::Journal);
-    let snapshots = bus.snapshots();
-    let Some(second) = snapshots.list().await?.get(1).copied() else { return Ok(0) };
-    snapshots.get(second).await?;
-    let mut up_to = second;
-    for reader in READERS {
-        if let Some(info) = bus.consumer_info(&journal, reader).await? {
-            up_to = up_to.min(info.ack_floor);
-        }
-    }
-    let info = bus.stream_info(&journal).await?;
-    up_to = up_to.min(last_before(bus, &journal, info.first_sequence, up_to, now - keep.to_chrono()).await?);
-    if up_to < info.first_sequence {
-        return Ok(0);
-    }
-    bus.purge_journal(up_to).await
-}
-
-/// The last message of `[first, last]` that was stored before `time`; `first - 1` where none was.
-async fn last_before(bus: &Bus, stream: &str, first: u64, last: u64, time: Instant) -> Result<u64, BusError> {
-    let (mut low, mut high) = (first, last + 1);
-    while low < high {
-        let middle = low + (high - low) / 2;
-        let old = match bus.read(stream, middle).await? {
-            Some(m) => i128::try_from(m.stored_at.as_millis()).unwrap_or(0) < i128::from(time.timestamp_millis()),
-            None => true,
-        };
-        if old { low = middle + 1 } else { high = middle }
-    }
-    Ok(low - 1)
 }

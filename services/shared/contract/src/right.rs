@@ -324,6 +324,8 @@ fn controller(rights: &mut Rights<'_>) {
     rights.publish(lease);
     rights.write_store(&names.snapshot_store());
     rights.read_store(&names.definition_store());
+    // Bodies that nothing uses any more.
+    rights.publish(format!("$O.{}.M.>", names.definition_store()));
     rights.api("INFO");
     rights.api("STREAM.NAMES");
     rights.api("STREAM.LIST");

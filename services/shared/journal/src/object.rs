@@ -39,6 +39,17 @@ pub struct ObjectInfo {
     pub options: Option<serde_json::Value>,
 }
 
+/// An object as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Object {
+    pub info: ObjectInfo,
+    /// Of its information in the stream.
+    sequence: u64,
+}
+
+/// A repeat within this time is not noted.
+const FRESH: chrono::TimeDelta = chrono::TimeDelta::hours(1);
+
 /// One store.
 #[derive(Clone, Debug)]
 pub struct ObjectStore {
@@ -109,13 +120,25 @@ impl ObjectStore {
         Ok(info)
     }
 
-    /// Stores content under its own SHA-256; a repeat stores nothing. Returns the name.
+    /// Stores content under its own SHA-256; of a repeat only the time is stored, and not each time: who sweeps unused
+    /// objects sees that this one was just wanted. Returns the name.
     pub async fn put_by_hash(&self, description: &str, content: &[u8]) -> Result<String, BusError> {
         let name = hex(&Sha256::digest(content));
-        if self.info(&name).await?.is_none() {
-            self.put(&name, description, content).await?;
+        loop {
+            let Some(mut known) = self.object(&name).await? else {
+                self.put(&name, description, content).await?;
+                return Ok(name);
+            };
+            let now = chrono::DateTime::<chrono::Utc>::from(std::time::SystemTime::now());
+            if known.info.modified_at.is_some_and(|at| now - at < FRESH) {
+                return Ok(name);
+            }
+            known.info.modified_at = Some(now);
+            // Refused where it was swept meanwhile: then it is stored anew.
+            if self.write_info_behind(&known.info, known.sequence).await?.is_some() {
+                return Ok(name);
+            }
         }
-        Ok(name)
     }
 
     /// Reads an object and checks it against its digest. `None` = there is none of that name.
@@ -157,6 +180,10 @@ impl ObjectStore {
 
     /// What the store says of an object. `None` = there is none of that name.
     pub async fn info(&self, name: &str) -> Result<Option<ObjectInfo>, BusError> {
+        Ok(self.object(name).await?.map(|object| object.info))
+    }
+
+    async fn object(&self, name: &str) -> Result<Option<Object>, BusError> {
         let stream = object_stream(&self.name);
         let subject = self.info_subject(name);
         let found = if self.prove {
@@ -164,11 +191,18 @@ impl ObjectStore {
         } else {
             self.bus.direct_last(&stream, &subject).await?
         };
-        Ok(found.map(|message| decode(&message)).transpose()?.filter(|info| !info.deleted))
+        let Some(message) = found else { return Ok(None) };
+        let object = Object { info: decode(&message)?, sequence: message.sequence };
+        Ok(Some(object).filter(|object| !object.info.deleted))
     }
 
     /// All objects, in the order in which they were stored.
     pub async fn list(&self) -> Result<Vec<ObjectInfo>, BusError> {
+        Ok(self.objects().await?.into_iter().map(|object| object.info).collect())
+    }
+
+    /// All objects, each with what [`ObjectStore::delete_unchanged`] needs.
+    pub async fn objects(&self) -> Result<Vec<Object>, BusError> {
         let subject = format!("$O.{}.M.>", self.name);
         let mut all = Vec::new();
         let mut from = 1;
@@ -176,10 +210,21 @@ impl ObjectStore {
             from = message.sequence + 1;
             let info = decode(&message)?;
             if !info.deleted {
-                all.push(info);
+                all.push(Object { info, sequence: message.sequence });
             }
         }
         Ok(all)
+    }
+
+    /// Removes an object with all that it leaves, unless somebody stored it again since it was listed; says whether.
+    pub async fn delete_unchanged(&self, object: &Object) -> Result<bool, BusError> {
+        let info = ObjectInfo { deleted: true, size: 0, chunks: 0, digest: None, ..object.info.clone() };
+        let Some(marker) = self.write_info_behind(&info, object.sequence).await? else { return Ok(false) };
+        self.drop_chunks(&object.info.nuid).await?;
+        // The marker goes too, and nothing that was stored behind it.
+        let body = json!({ "filter": self.info_subject(&info.name), "seq": marker + 1 });
+        self.bus.purge(&object_stream(&self.name), body).await?;
+        Ok(true)
     }
 
     /// Removes an object; says whether there was one.
@@ -199,9 +244,17 @@ impl ObjectStore {
     }
 
     async fn write_info(&self, info: &ObjectInfo) -> Result<(), BusError> {
-        let body = serde_json::to_vec(info)
-            .map_err(|e| BusError::with(BusErrorKind::Configuration, "object information cannot be written", e))?;
-        self.store(&self.info_subject(&info.name), Headers::new().set("Nats-Rollup", "sub"), body.into()).await
+        self.store(&self.info_subject(&info.name), Headers::new().set("Nats-Rollup", "sub"), encode(info)?).await
+    }
+
+    /// Writes it when the last information on its subject is still that one; else `None`.
+    async fn write_info_behind(&self, info: &ObjectInfo, sequence: u64) -> Result<Option<u64>, BusError> {
+        let headers = Headers::new().set("Nats-Rollup", "sub").expecting_subject_sequence(sequence);
+        match self.bus.publish_once(&self.info_subject(&info.name), headers, encode(info)?, REQUEST).await {
+            Published::Stored { sequence } => Ok(Some(sequence)),
+            Published::Conflict => Ok(None),
+            Published::TooLarge(error) | Published::Trouble(error) => Err(error),
+        }
     }
 
     async fn store(&self, subject: &str, headers: Headers, payload: Bytes) -> Result<(), BusError> {
@@ -222,6 +275,12 @@ impl ObjectStore {
         let body = json!({ "seq": from, "next_by_subj": subject }).to_string();
         direct_message(self.bus.ask(&asked, None, body.into(), Duration::from_secs(10)).await?, &asked)
     }
+}
+
+fn encode(info: &ObjectInfo) -> Result<Bytes, BusError> {
+    let body = serde_json::to_vec(info);
+    body.map(Bytes::from)
+        .map_err(|e| BusError::with(BusErrorKind::Configuration, "object information cannot be written", e))
 }
 
 fn decode(message: &Message) -> Result<ObjectInfo, BusError> {

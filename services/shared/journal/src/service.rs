@@ -70,9 +70,17 @@ pub struct ServiceSpec {
 
 /// A running micro service. Dropping it stops it.
 pub struct Service {
+    bus: Bus,
+    role: String,
     stop: CancellationToken,
     /// Keeps the discovery subscriptions alive.
-    _service: async_nats::service::Service,
+    service: async_nats::service::Service,
+}
+
+/// What a service answers for a time. Dropping it ends that.
+#[must_use = "dropped, nothing is answered any more"]
+pub struct Offered {
+    _stop: tokio_util::sync::DropGuard,
 }
 
 impl Drop for Service {
@@ -137,7 +145,7 @@ impl Bus {
             tokio::spawn(answering);
         }
         self.round_trip().await?;
-        Ok(Service { stop, _service: service })
+        Ok(Service { bus: self.clone(), role: spec.role, stop, service })
     }
 
     /// Asks and waits for the answer.
@@ -170,6 +178,34 @@ impl Bus {
             Err(RequestError::NoResponders { .. }) => Ok(false),
             Err(RequestError::Bus(error)) => Err(error),
         }
+    }
+}
+
+impl Service {
+    /// Answers more, as long as what is returned lives: what only the active instance of a role can answer.
+    pub async fn offer(
+        &self,
+        endpoints: &[(&'static str, &'static str)],
+        at_a_time: usize,
+        handler: Handler,
+    ) -> Result<Offered, BusError> {
+        let stop = self.stop.child_token();
+        let offered = Offered { _stop: stop.clone().drop_guard() };
+        let permits = Arc::new(Semaphore::new(at_a_time.max(1)));
+        for (noun, verb) in endpoints {
+            let subject = self.bus.names().request_from_anybody(&self.role, noun, verb);
+            let adding = async {
+                let builder = self.service.endpoint_builder().name(format!("{noun}-{verb}")).queue_group(&self.role);
+                builder.add(&subject).await.map_err(|e| {
+                    let text = format!("register {subject} of {}", self.role);
+                    BusError::with(BusErrorKind::Configuration, text, e)
+                })
+            };
+            let endpoint = self.bus.within(REQUEST, "offer a request", adding).await?;
+            tokio::spawn(answer_all(self.bus.clone(), endpoint, handler.clone(), permits.clone(), stop.clone()));
+        }
+        self.bus.round_trip().await?;
+        Ok(offered)
     }
 }
 

@@ -9,6 +9,8 @@ use sha2::{Digest, Sha256};
 
 const MAGIC: &[u8; 8] = b"ORDOSNP1";
 const LEVEL: i32 = 3;
+/// Good ones that no sweep takes.
+const GOOD_KEPT: usize = 2;
 
 /// What a snapshot is of.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -102,6 +104,29 @@ impl Snapshots {
             removed += usize::from(self.store.delete(&name(sequence)).await?);
         }
         Ok(removed)
+    }
+
+    /// Removes what is older than `before` and is not one of the two newest good ones: what recovery and the purge of the
+    /// journal stand on. Returns objects and bytes; with `dry_run` of what it would remove.
+    pub async fn sweep(&self, before: chrono::DateTime<chrono::Utc>, dry_run: bool) -> Result<(u64, u64), BusError> {
+        let mut objects = self.store.objects().await?;
+        objects.retain(|object| object.info.name.parse::<u64>().is_ok());
+        objects.sort_by(|a, b| b.info.name.cmp(&a.info.name));
+        let (mut good, mut swept) = (0, (0, 0));
+        for object in objects {
+            let sequence = object.info.name.parse().unwrap_or_default();
+            if good < GOOD_KEPT {
+                good += usize::from(self.get(sequence).await.is_ok());
+                continue;
+            }
+            if object.info.modified_at.is_none_or(|at| at >= before) {
+                continue;
+            }
+            if dry_run || self.store.delete_unchanged(&object).await? {
+                swept = (swept.0 + 1, swept.1 + object.info.size);
+            }
+        }
+        Ok(swept)
     }
 }
 

@@ -156,6 +156,12 @@ impl Bus {
         self.purge(&self.names().stream(StreamKind::Journal), json!({ "seq": up_to + 1 })).await
     }
 
+    /// Removes everything of one of the site's streams up to and including `up_to`. Only the controller has the right, and
+    /// knows what it may: nobody else calls this.
+    pub async fn purge_stream(&self, kind: StreamKind, up_to: u64) -> Result<u64, BusError> {
+        self.purge(&self.names().stream(kind), json!({ "seq": up_to + 1 })).await
+    }
+
     pub(crate) async fn purge(&self, stream: &str, body: Value) -> Result<u64, BusError> {
         let answer: Value = self.api(&format!("STREAM.PURGE.{stream}"), &body, Duration::from_secs(30)).await?;
         Ok(answer.get("purged").and_then(Value::as_u64).unwrap_or_default())

@@ -9,11 +9,13 @@
 //! - [`migrate`]: numbered migrations by the sync driver; never inside tokio
 //! - `projection`: the [`Position`] of a stream, moved in the transaction of its rows; zero rows moved = [`StoreError::Fenced`]
 //! - `history`: the projection itself: `decode` (the chain of commits), `fold` (pure: commits to rows), one file per table
+//! - `cleanup`: deleting what is old enough, and how far that is
 //! - `output`: chunks of logs, and when a log is complete
 //! - `partition`: months of the table `events`
 //! - `read`: answers to `ordo_contract::request::history`
 //! - [`StoreError`]: what was attempted, where, and whether it passes by itself
 
+mod cleanup;
 mod connect;
 mod error;
 mod history;
@@ -25,6 +27,7 @@ mod read;
 mod tls;
 mod value;
 
+pub use cleanup::{Batch, CleanupRun, CleanupState, CleanupStep, Counts, NewRun, add, add_all};
 pub use connect::{Connect, Store};
 pub use error::{Fault, StoreError};
 pub use history::{Message, Projection, Written};

@@ -18,8 +18,10 @@ pub struct Migration {
 }
 
 /// All of them, in order.
-pub const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, name: "history", sql: include_str!("../../../../schemas/postgres/0001_history.sql") }];
+pub const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "history", sql: include_str!("../../../../schemas/postgres/0001_history.sql") },
+    Migration { version: 6, name: "cleanup", sql: include_str!("../../../../schemas/postgres/0006_cleanup.sql") },
+];
 
 const GRANTS: &str = include_str!("../../../../schemas/postgres/grants.sql");
 /// Of the advisory lock: whoever migrates waits for whoever migrates already.
