@@ -2,8 +2,9 @@
 
 use crate::cli_file::expect;
 use chrono_tz::Tz;
-use ordo_cli::command::{agent, deploy, events, history, order, status, workflow};
+use ordo_cli::command::{agent, cleanup, deploy, events, history, order, status, workflow};
 use ordo_cli::show::{Look, text};
+use ordo_contract::request::cleanup::CleanupStatusReply;
 use ordo_contract::request::{
     AgentLine, DeployReply, EventLine, HistoryOrder, HistoryStep, OrderLine, OrderShowReply, StatusReply,
     WorkflowListReply, WorkflowShowReply,
@@ -256,4 +257,35 @@ fn events_are_one_line_each() {
     ]));
     let text: Vec<String> = events.iter().map(|event| events::view(event, &tokyo())).collect();
     expect("events", &format!("{}\n", text.join("\n")));
+}
+
+#[test]
+fn the_cleanup_says_what_is_kept_and_what_went() {
+    let step = |kind: &str, counts: Value, note: Value| {
+        let state = if note == json!("no controller is there") { "failed" } else { "done" };
+        json!({"kind": kind, "cut_off": "2026-09-22T17:00:00Z", "state": state, "counts": counts, "note": note})
+    };
+    let status: CleanupStatusReply = of(json!({
+        "at": "2026-11-21T17:14:09Z", "version": 3, "opens_at": "2026-11-22T01:00:00Z",
+        "retention": {
+            "name": "default", "batch": 1000, "keep": {"orders": "60d", "events": "forever"},
+            "window": {"days": ["tue", "wed", "sat"], "from": "02:00", "to": "05:00", "zone": "Europe/Berlin"}
+        },
+        "runs": [
+            {"run": 8, "state": "failed", "asked_by": "ops", "started_at": "2026-11-21T17:00:00Z", "ended_at": "2026-11-21T17:00:12.300Z", "steps": [
+                step("orders", json!({"orders": 120000, "steps": 240000, "log_bytes": 9500000}), Value::Null),
+                step("events", json!({}), Value::Null),
+                step("journal", json!({"messages": 88120, "message_bytes": 40100200}), json!("held by reader monitor, at 48211")),
+                step("definitions", json!({}), json!("no controller is there"))
+            ]},
+            {"run": 7, "state": "done", "dry_run": true, "asked_by": "ops", "started_at": "2026-11-21T16:59:00Z", "ended_at": "2026-11-21T16:59:01Z", "steps": [
+                step("orders", json!({"orders": 120000}), Value::Null)
+            ]},
+            {"run": 6, "state": "stopped", "started_at": "2026-11-20T16:00:00Z", "until": "2026-11-20T19:00:00Z", "ended_at": "2026-11-20T19:00:00Z", "steps": [
+                step("orders", json!({"orders": 3}), Value::Null)
+            ]}
+        ]
+    }));
+    let parts: Vec<String> = status.runs[..2].iter().map(|run| cleanup::run_view(run, &tokyo())).collect();
+    expect("cleanup", &format!("{}\n---\n{}", cleanup::status_view(&status, &tokyo()), parts.join("\n---\n")));
 }

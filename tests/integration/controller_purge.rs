@@ -11,7 +11,7 @@ use ordo_contract::request::controller::{
 use ordo_controller::Config;
 use ordo_controller::purge::{Purger, View};
 use ordo_domain::{ContentHash, definition};
-use ordo_journal::{Bus, Call, CallError, Durable, Headers, Journal, NatsJournal, OrderedDurable, Outgoing};
+use ordo_journal::{Bus, Call, CallError, Durable, Headers, Journal, NatsJournal, Outgoing};
 use ordo_runtime::{Clock, SystemClock};
 use ordo_testkit::User;
 use serde::de::DeserializeOwned;
@@ -185,29 +185,6 @@ async fn the_journal_goes_by_its_purge_point_alone() {
     let reply = controller.purge("journal", soon(), true).await.unwrap();
     assert_eq!(reply.messages, 0);
     assert!(reply.held_by.unwrap().contains("history"));
-    for (user, durable) in [(User::History, "history"), (User::Proxy, "proxy")] {
-        let bus = controller.site.bus(&user).await;
-        let mut reader = OrderedDurable::journal(&bus, durable, 1);
-        let mut seen = 0;
-        while seen < 10 {
-            seen += reader.batch(10, Duration::from_secs(5)).await.unwrap().len();
-        }
-        reader.ack().await.unwrap();
-        bus.close().await;
-    }
-    let names = controller.bus.names().clone();
-    ordo_testkit::wait_until(crate::bus_site::SOON, "the acks", async || {
-        let floor = async |reader| {
-            let info = controller.bus.consumer_info(&names.stream(StreamKind::Journal), reader).await;
-            info.unwrap().unwrap().ack_floor
-        };
-        floor("history").await == 10 && floor("proxy").await == 10
-    })
-    .await;
-    let reply = controller.purge("journal", soon(), false).await.unwrap();
-    assert_eq!(reply.messages, 6, "{reply:?}");
-    assert!(reply.held_by.unwrap().contains("snapshot"));
-    assert_eq!(controller.left(StreamKind::Journal).await, 4);
     // Younger than `journal.keep`, whatever is asked.
     controller.purger.clock = Arc::new(Ahead(TimeDelta::zero()));
     let reply = controller.purge("journal", soon(), false).await.unwrap();

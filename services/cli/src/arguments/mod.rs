@@ -1,5 +1,6 @@
 //! What can be typed. The doc comments here are the manual: `ordo help …` prints them.
 
+mod cleanup;
 mod definition;
 mod notification;
 mod service;
@@ -7,6 +8,7 @@ mod service;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
+pub use cleanup::{CleanupCommand, CleanupRunArguments};
 pub use definition::{DefinitionCommand, KindArgument};
 pub use notification::{MonitorCommand, NotificationCommand, NotificationListArguments};
 pub use service::ServiceCommand;
@@ -65,6 +67,9 @@ pub enum Command {
     /// Try whether mail works
     #[command(subcommand, after_help = notification::MONITOR_HELP)]
     Monitor(MonitorCommand),
+    /// Take away what is older than it is kept, and see what is kept for how long
+    #[command(subcommand, after_help = cleanup::CLEANUP_HELP)]
+    Cleanup(CleanupCommand),
     /// Look at services, restart them, let them work now
     #[command(subcommand, after_help = service::SERVICE_HELP)]
     Service(ServiceCommand),

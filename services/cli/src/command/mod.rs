@@ -1,6 +1,7 @@
 //! One file per noun: asks, and shows the answer by a view.
 
 pub mod agent;
+pub mod cleanup;
 pub mod definition;
 pub mod deploy;
 pub mod events;
@@ -40,6 +41,7 @@ pub async fn dispatch(command: Command, common: &Common, look: &Look) -> Result<
         Command::Agent(AgentCommand::Add(arguments)) => agent::add_and_show(&client, &arguments, look).await,
         Command::Notification(command) => notification::run(&client, command, look).await,
         Command::Monitor(command) => notification::monitor(&client, command, look).await,
+        Command::Cleanup(command) => cleanup::run(&client, command, look).await,
         Command::Service(command) => service::run(&client, command, look).await,
         Command::Status => status::run(&client, look).await,
         Command::Events(arguments) => events::run(&client, &arguments, look).await,
