@@ -129,6 +129,10 @@ name_id!(
     DefinitionName, "definition name"
 );
 name_id!(
+    /// Of an order of a schedule.
+    ParameterisationName, "order name"
+);
+name_id!(
     /// The stable name of a step, unique in its workflow.
     Label, "label"
 );

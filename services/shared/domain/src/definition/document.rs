@@ -90,7 +90,8 @@ fn document_item(problems: &mut Problems<'_>, node: &Node) -> Option<Item> {
         return None;
     };
     let first = |name: &str| entries.iter().any(|(k, _)| k.text() == Some(name));
-    let Some((_, read_as)) = KINDS.iter().find(|(kind, _)| first(kind)) else {
+    // From behind: a schedule names a workflow, too.
+    let Some((_, read_as)) = KINDS.iter().rev().find(|(kind, _)| first(kind)) else {
         let (key, _) = entries.first()?;
         let near = key.text().and_then(|text| nearest(text, KINDS.iter().map(|(kind, _)| *kind)));
         let help = near.map_or_else(begin_with, |near| format!("did you mean {near}?"));

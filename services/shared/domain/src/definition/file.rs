@@ -269,11 +269,12 @@ pub fn schema<T: JsonSchema>() -> schemars::Schema {
 
 const NAME: &str = "^[A-Za-z0-9_-]{1,40}$";
 /// What names and durations look like, for editors.
-const PATTERNS: [(&str, &str); 9] = [
+const PATTERNS: [(&str, &str); 10] = [
     ("WorkflowName", NAME),
     ("AgentName", NAME),
     ("LockName", NAME),
     ("DefinitionName", NAME),
+    ("ParameterisationName", NAME),
     ("Label", NAME),
     ("BranchName", NAME),
     ("VariableName", "^[A-Za-z_][A-Za-z0-9_]{0,39}$"),

@@ -2,7 +2,7 @@
 
 use super::problem::Place;
 use crate::{
-    AgentName, ContentHash, Label, LockName, Value, VariableName, WorkflowName, catalog::CatalogDefinition,
+    AgentName, ContentHash, LockName, Value, VariableName, WorkflowName, catalog::CatalogDefinition,
     command::DeployItem, expression::KindOrAny, lock::LockDefinition, workflow::Workflow,
 };
 use std::collections::BTreeMap;
@@ -92,7 +92,8 @@ pub(super) struct Uses {
 
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct CallUse {
-    pub label: Label,
+    /// For messages: `step load`.
+    pub by: String,
     pub workflow: WorkflowName,
     pub place: Place,
     pub arguments: BTreeMap<VariableName, ArgumentUse>,

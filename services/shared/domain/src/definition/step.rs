@@ -287,7 +287,12 @@ impl Reader<'_, '_> {
         self.nesting -= 1;
         let (label, workflow) = (label?, workflow?);
         let place = self.problems.place(&name_node?.at);
-        self.uses.calls.push(CallUse { label: label.clone(), workflow: workflow.clone(), place, arguments: used });
+        self.uses.calls.push(CallUse {
+            by: format!("step {label}"),
+            workflow: workflow.clone(),
+            place,
+            arguments: used,
+        });
         Some(Step { label, instruction: Instruction::Call { workflow, arguments } })
     }
 

@@ -122,8 +122,10 @@ impl Check<'_> {
 
     /// The workflows that it names are there.
     fn references(&mut self, item: &Item, definition: &CatalogDefinition) {
+        // What is given arguments as well, is checked with them.
+        let is_called = |workflow: &WorkflowName| item.uses.calls.iter().any(|call| call.workflow == *workflow);
         for workflow in &definition.references().workflows {
-            if self.parameters(workflow).is_none() {
+            if !is_called(workflow) && self.parameters(workflow).is_none() {
                 self.not_deployed(item, workflow, item.uses.name);
             }
         }
@@ -173,12 +175,7 @@ impl Check<'_> {
             let required = parameter.default.is_none() && parameter.kind != Kind::Secret;
             if required && !call.arguments.contains_key(name) {
                 let message = format!("workflow {} needs the parameter {name}, a {}", call.workflow, parameter.kind);
-                self.add(
-                    item,
-                    call.place,
-                    message,
-                    Some(format!("add arguments: {{ {name}: … }} to step {}", call.label)),
-                );
+                self.add(item, call.place, message, Some(format!("add arguments: {{ {name}: … }} to {}", call.by)));
             }
         }
     }
