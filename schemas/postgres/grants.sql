@@ -1,12 +1,21 @@
 -- Rights of the other roles, as far as they exist. Applied at the end of every migration; says the whole of it each time.
 DO $$
+DECLARE
+    service text;
 BEGIN
+    -- What every service has; what it may do beyond stands below.
+    FOREACH service IN ARRAY ARRAY['ordo_history', 'ordo_daily_plan', 'ordo_monitor', 'ordo_cleanup', 'ordo_log_notification'] LOOP
+        CONTINUE WHEN NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = service);
+        EXECUTE format('REVOKE ALL ON ALL TABLES IN SCHEMA public FROM %I', service);
+        EXECUTE format('GRANT USAGE ON SCHEMA public TO %I', service);
+        EXECUTE format('GRANT SELECT ON site, migrations, projections, outbox, timers TO %I', service);
+        EXECUTE format('GRANT INSERT, UPDATE ON site, projections TO %I', service);
+        EXECUTE format('GRANT INSERT, UPDATE, DELETE ON outbox, timers TO %I', service);
+    END LOOP;
     IF EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'ordo_history') THEN
-        REVOKE ALL ON ALL TABLES IN SCHEMA public FROM ordo_history;
-        GRANT USAGE ON SCHEMA public TO ordo_history;
         GRANT SELECT ON ALL TABLES IN SCHEMA public TO ordo_history;
         GRANT INSERT ON events, commands TO ordo_history;
-        GRANT INSERT, UPDATE ON site, projections, orders, steps, logs, log_chunks, workflows, locks, agents, agent_instances,
+        GRANT INSERT, UPDATE ON orders, steps, logs, log_chunks, workflows, locks, agents, agent_instances,
             controllers TO ordo_history;
         GRANT EXECUTE ON FUNCTION ordo_create_event_partition(date) TO ordo_history;
     END IF;

@@ -25,7 +25,7 @@ const TOP: [&str; 13] = [
 ];
 const NEVER_COMMITTED: [&str; 3] = [".git", "target", ".servers"];
 const SERVICES: [&str; 8] = ["README.md", "adr", "shared", "controller", "agent", "proxy", "history", "cli"];
-const SHARED: [&str; 7] = ["domain", "contract", "journal", "store", "runtime", "servers", "testkit"];
+const SHARED: [&str; 8] = ["domain", "contract", "journal", "store", "service", "runtime", "servers", "testkit"];
 const TIERS: [&str; 10] = [
     "Cargo.toml",
     "architecture",

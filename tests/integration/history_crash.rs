@@ -2,7 +2,7 @@
 
 use crate::history_site::{HistorySite, LIMIT};
 use ordo_contract::heartbeat::Activity;
-use ordo_testkit::{DatabaseRole, TestPostgres, wait_until};
+use ordo_testkit::{TestPostgres, wait_until};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::time::Duration;
@@ -105,13 +105,7 @@ async fn a_database_restored_from_an_older_copy_catches_up_from_the_journal() {
         .await;
     };
     stored(&it, 1).await;
-    let arguments = ["--data-only", "--load-via-partition-root", "--exclude-table=migrations"];
-    let dump = std::process::Command::new(it.postgres.bin().join("pg_dump"))
-        .args(arguments)
-        .arg(it.postgres.url(DatabaseRole::Backup))
-        .output()
-        .unwrap();
-    assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+    let copy = it.postgres.dump();
     // What comes now is acknowledged on the bus, and lost with the database.
     it.live(60).await;
     it.print(&etl, &run, 2, b"after\n").await;
@@ -119,14 +113,7 @@ async fn a_database_restored_from_an_older_copy_catches_up_from_the_journal() {
     stored(&it, 2).await;
     instance.stop().await;
     it.postgres = TestPostgres::start().await;
-    let file = it.postgres.bin().join("psql");
-    let mut psql = std::process::Command::new(file)
-        .args(["-q", "-v", "ON_ERROR_STOP=1", &it.postgres.url(DatabaseRole::Owner)])
-        .stdin(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    std::io::Write::write_all(&mut psql.stdin.take().unwrap(), &dump.stdout).unwrap();
-    assert!(psql.wait().unwrap().success());
+    it.postgres.restore(&copy);
     // No new commit is needed for it to notice.
     let instance = it.start("h1");
     it.assert_told().await;

@@ -109,7 +109,7 @@ impl HistorySite {
         wait_until(
             LIMIT,
             "history caught up",
-            async || matches!(store.position(&stream).await, Ok(Some(position)) if position.sequence == goal),
+            async || matches!(store.position("history", &stream).await, Ok(Some(position)) if position.sequence == goal),
         )
         .await;
     }

@@ -1,17 +1,15 @@
 //! Requests: answered by every instance, from the database, whoever is active.
 
-use crate::error::chain;
 use bytes::Bytes;
 use ordo_contract::output::{StoredReply, StoredRequest};
 use ordo_contract::request::{
-    ErrorBody, EventListReply, EventListRequest, HistoryOrdersReply, HistoryOrdersRequest, HistoryStepsReply,
-    HistoryStepsRequest, LogReadReply, LogReadRequest, OrderRequest, history, status,
+    EventListReply, EventListRequest, HistoryOrdersReply, HistoryOrdersRequest, HistoryStepsReply, HistoryStepsRequest,
+    LogReadReply, LogReadRequest, OrderRequest, history, status,
 };
-use ordo_journal::{Call, CallError, Handler};
-use ordo_store::{Store, StoreError};
+use ordo_journal::{Call, CallError};
+use ordo_service::answer::{body, encode, error, failed, not_found, not_served};
+use ordo_store::Store;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
-use std::sync::Arc;
 
 /// Runs in one question about stored output.
 const RUNS: usize = 500;
@@ -31,14 +29,9 @@ pub(crate) fn endpoints() -> Vec<(&'static str, &'static str)> {
     all.iter().filter_map(|subject| subject.split_once('.')).collect()
 }
 
-pub(crate) fn handler(store: Store, largest: usize) -> Handler {
-    Arc::new(move |call| {
-        let store = store.clone();
-        Box::pin(async move { answer(&store, &call, largest.saturating_sub(ROOM)).await })
-    })
-}
-
-async fn answer(store: &Store, call: &Call, largest: usize) -> Result<Bytes, CallError> {
+/// Answers from the database, with at most `largest` bytes.
+pub(crate) async fn answer(store: &Store, call: &Call, largest: usize) -> Result<Bytes, CallError> {
+    let largest = largest.saturating_sub(ROOM);
     match format!("{}.{}", call.noun, call.verb).as_str() {
         history::ORDER_LIST => {
             let request: HistoryOrdersRequest = body(call)?;
@@ -77,26 +70,8 @@ async fn answer(store: &Store, call: &Call, largest: usize) -> Result<Bytes, Cal
             }
             encode(&StoredReply { runs: store.stored_output(&request.runs).await.map_err(failed)? })
         }
-        other => Err(error(status::NOT_FOUND, "not_served", format!("{other} is not served by history"))),
+        _ => Err(not_served(call)),
     }
-}
-
-/// An empty body stands for `{}`.
-fn body<T: DeserializeOwned>(call: &Call) -> Result<T, CallError> {
-    let bytes: &[u8] = if call.body.is_empty() { b"{}" } else { &call.body };
-    serde_json::from_slice(bytes).map_err(|e| {
-        error(
-            status::MALFORMED,
-            "malformed",
-            format!("the body of {}.{} is not what it should be: {e}", call.noun, call.verb),
-        )
-    })
-}
-
-fn encode(value: &impl Serialize) -> Result<Bytes, CallError> {
-    let bytes = serde_json::to_vec(value)
-        .map_err(|e| error(status::INTERNAL, "internal", format!("the answer cannot be written: {e}")))?;
-    Ok(bytes.into())
 }
 
 /// Cuts a list until it fits into a message; the asker sees that there is more and asks on.
@@ -163,25 +138,8 @@ fn cut_events(reply: &mut EventListReply, keep: Option<usize>, newest: bool) -> 
 }
 
 fn unknown(order: &ordo_domain::OrderId) -> CallError {
-    let text = format!("order {order} is not in the history (yet); `ordo history orders` shows what is");
-    error(status::NOT_FOUND, "order_unknown", text)
-}
-
-fn failed(cause: StoreError) -> CallError {
-    if crate::active::passes(&cause) {
-        tracing::debug!(error = chain(&cause), "request not answered");
-        return error(status::UNAVAILABLE, "unavailable", format!("the history cannot be read now: {}", chain(&cause)));
-    }
-    match cause {
-        StoreError::Refused { what } => error(status::MALFORMED, "malformed", what),
-        other => {
-            tracing::error!(error = chain(&other), "request failed");
-            error(status::INTERNAL, "internal", chain(&other))
-        }
-    }
-}
-
-fn error(code: u16, word: &str, message: String) -> CallError {
-    let body = ErrorBody { code: word.to_owned(), message: message.clone(), refusal: None };
-    CallError::new(code, message).with_body(serde_json::to_vec(&body).unwrap_or_default())
+    not_found(
+        "order_unknown",
+        format!("order {order} is not in the history (yet); `ordo history orders` shows what is"),
+    )
 }

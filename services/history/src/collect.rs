@@ -1,12 +1,12 @@
 //! Output of runs into the database. Chunks may come twice and in any order; each is acknowledged when it is stored.
 
-use crate::active::Active;
-use crate::error::Stop;
+use crate::config::Config;
 use chrono::{DateTime, Utc};
 use ordo_contract::name::StreamKind;
 use ordo_contract::output;
 use ordo_domain::RunId;
 use ordo_journal::{Ack, Durable, FollowFrom, Message};
+use ordo_service::{Active, Stop};
 use ordo_store::{Chunk, Position};
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ const WAIT: Duration = Duration::from_millis(500);
 /// tries. Agents keep their files: nothing is lost if it was too early.
 const TRIES: u64 = 20;
 
-pub(crate) async fn collect(active: &Active) -> Result<(), Stop> {
+pub(crate) async fn collect(active: &Active, config: &Config) -> Result<(), Stop> {
     let stream = active.bus.names().stream(StreamKind::Output);
-    let incarnation = active.bus(|| active.bus.incarnation(StreamKind::Output)).await?;
-    let position = active.database(|| active.store.open_loose_position(&stream, &incarnation)).await?;
-    read_again(active, &stream, &position).await?;
+    let incarnation = active.retry(|| active.bus.incarnation(StreamKind::Output)).await?;
+    let position = active.retry(|| active.store().open_loose_position("history", &stream, &incarnation)).await?;
+    read_again(active, config, &stream, &position).await?;
     let mut durable = Durable::open(&active.bus, &stream, "history-output");
     loop {
         let batch = tokio::select! {
@@ -30,7 +30,7 @@ pub(crate) async fn collect(active: &Active) -> Result<(), Stop> {
         if batch.is_empty() {
             continue;
         }
-        let verdicts = store(active, &position, &batch).await?;
+        let verdicts = store(active, config, &position, &batch).await?;
         for (message, ack) in batch.iter().zip(verdicts) {
             if let Err(error) = active.bus.ack(message, ack).await {
                 tracing::debug!(%error, "ack not sent");
@@ -40,9 +40,9 @@ pub(crate) async fn collect(active: &Active) -> Result<(), Stop> {
 }
 
 /// What was acknowledged and is not in the database (a restored backup) is read from the stream, as far as it is there.
-async fn read_again(active: &Active, stream: &str, position: &Position) -> Result<(), Stop> {
-    let floor = active.bus(|| active.bus.consumer_info(stream, "history-output")).await?.map_or(0, |c| c.ack_floor);
-    let info = active.bus(|| active.bus.stream_info(stream)).await?;
+async fn read_again(active: &Active, config: &Config, stream: &str, position: &Position) -> Result<(), Stop> {
+    let floor = active.retry(|| active.bus.consumer_info(stream, "history-output")).await?.map_or(0, |c| c.ack_floor);
+    let info = active.retry(|| active.bus.stream_info(stream)).await?;
     let last = floor.min(info.last_sequence);
     if position.sequence >= last || info.messages == 0 || info.first_sequence > last {
         return Ok(());
@@ -65,18 +65,18 @@ async fn read_again(active: &Active, stream: &str, position: &Position) -> Resul
             batch = tokio::time::timeout(Duration::from_secs(5), follow.batch(BATCH)) => batch,
         };
         let Ok(batch) = batch else { return Ok(()) };
-        store(active, position, &batch?).await?;
+        store(active, config, position, &batch?).await?;
     }
     Ok(())
 }
 
 /// Stores a batch, however long the database is away, and says what becomes of each message.
-async fn store(active: &Active, position: &Position, batch: &[Message]) -> Result<Vec<Ack>, Stop> {
+async fn store(active: &Active, config: &Config, position: &Position, batch: &[Message]) -> Result<Vec<Ack>, Stop> {
     let chunks: Vec<Option<Chunk>> = batch.iter().map(|message| chunk(active, message)).collect();
     let readable: Vec<Chunk> = chunks.iter().flatten().cloned().collect();
     let last = batch.iter().map(|m| m.sequence).max().unwrap_or_default();
-    let limit = active.config.log_limit_bytes;
-    let stored = active.database(|| active.store.store_output(&readable, limit, Some((position, last)))).await?;
+    let limit = config.log_limit_bytes;
+    let stored = active.retry(|| active.store().store_output(&readable, limit, Some((position, last)))).await?;
     if stored.dropped > 0 {
         tracing::warn!(chunks = stored.dropped, limit, "output over the limit of history, not kept");
     }

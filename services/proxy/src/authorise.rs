@@ -20,7 +20,7 @@ pub fn authorise(user: &str, _noun: &str, _verb: &str) -> Result<UserName, Probl
 
 /// Services that ask in the name of people or of their plans.
 fn is_trusted(user: &str) -> bool {
-    matches!(user, "cockpit" | "daily-plan" | "monitor" | "cleanup")
+    matches!(user, "cockpit" | "daily-plan" | "monitor" | "cleanup" | "log-notification")
 }
 
 #[cfg(test)]

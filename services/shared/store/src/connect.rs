@@ -20,8 +20,10 @@ pub struct Connect {
     pub ca: Option<PathBuf>,
     /// Shown in `pg_stat_activity`.
     pub application: String,
-    /// Connections for reading, beside two for writing.
+    /// Connections for reading, beside those for writing.
     pub readers: usize,
+    /// Connections for writing: a service writes its projection, its outbox and its timers at the same time.
+    pub writers: usize,
     /// Longest statement of a reader.
     pub read_timeout: Duration,
     /// Longest statement of a writer.
@@ -35,6 +37,7 @@ impl Connect {
             ca,
             application: "ordo".into(),
             readers: 4,
+            writers: 4,
             read_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(60),
         }
@@ -145,7 +148,7 @@ impl Store {
     /// Reads the address; makes no connection yet.
     pub fn open(connect: &Connect) -> Result<Self, StoreError> {
         let target = Target::parse(&connect.url, connect.ca.as_deref())?;
-        let write = pool(&target, connect, 2, connect.write_timeout, false)?;
+        let write = pool(&target, connect, connect.writers.max(2), connect.write_timeout, false)?;
         let read = pool(&target, connect, connect.readers.max(1), connect.read_timeout, true)?;
         Ok(Self { inner: Arc::new(Inner { at: target.at, write, read }) })
     }

@@ -20,6 +20,7 @@ pub struct Migration {
 /// All of them, in order.
 pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "history", sql: include_str!("../../../../schemas/postgres/0001_history.sql") },
+    Migration { version: 2, name: "service", sql: include_str!("../../../../schemas/postgres/0002_service.sql") },
     Migration { version: 6, name: "cleanup", sql: include_str!("../../../../schemas/postgres/0006_cleanup.sql") },
 ];
 

@@ -117,9 +117,12 @@ impl Store {
 
     /// The position of output only says from where to read again: it moves ahead for whoever wrote last.
     async fn note_output(&self, tx: &Transaction<'_>, position: &Position, sequence: u64) -> Result<(), StoreError> {
-        let sql = "UPDATE projections SET sequence = greatest(sequence, $3), moved_at = now() WHERE stream = $1 AND incarnation = $2";
+        let sql = "UPDATE projections SET sequence = greatest(sequence, $3), moved_at = now() \
+                   WHERE reader = $1 AND stream = $2 AND incarnation = $4";
         let statement = self.sorted("prepare the move of the position", tx.prepare_cached(sql).await)?;
-        let moved = tx.execute(&statement, &[&position.stream, &position.incarnation, &signed(sequence)]).await;
+        let values: [&(dyn tokio_postgres::types::ToSql + Sync); 4] =
+            [&position.reader, &position.stream, &signed(sequence), &position.incarnation];
+        let moved = tx.execute(&statement, &values).await;
         if self.sorted("move the position", moved)? == 1 {
             return Ok(());
         }

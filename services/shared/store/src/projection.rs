@@ -4,11 +4,12 @@
 use crate::connect::Store;
 use crate::error::StoreError;
 use chrono::{DateTime, Utc};
-use deadpool_postgres::Transaction;
 
 /// Where a projection stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position {
+    /// The service whose rows these are.
+    pub reader: String,
     pub stream: String,
     /// Of the stream; a position means nothing in another one.
     pub incarnation: String,
@@ -32,11 +33,12 @@ pub(crate) fn unsigned(sequence: i64) -> u64 {
 
 impl Store {
     /// Reads a position without making one.
-    pub async fn position(&self, stream: &str) -> Result<Option<Position>, StoreError> {
+    pub async fn position(&self, reader: &str, stream: &str) -> Result<Option<Position>, StoreError> {
         let client = self.reader().await?;
-        let sql = "SELECT incarnation, sequence, hash, epoch, at FROM projections WHERE stream = $1";
-        let row = self.sorted("read the position", client.query_opt(sql, &[&stream]).await)?;
+        let sql = "SELECT incarnation, sequence, hash, epoch, at FROM projections WHERE reader = $1 AND stream = $2";
+        let row = self.sorted("read the position", client.query_opt(sql, &[&reader, &stream]).await)?;
         Ok(row.map(|row| Position {
+            reader: reader.to_owned(),
             stream: stream.to_owned(),
             incarnation: row.get(0),
             sequence: unsigned(row.get(1)),
@@ -46,17 +48,12 @@ impl Store {
         }))
     }
 
-    /// The position of a stream for its writer; made at 0 where there is none.
+    /// The position of `reader` in a stream, for its writer; made at 0 where there is none.
     ///
     /// # Errors
     /// [`StoreError::IncarnationUnknown`] when the rows were made from another stream of that name.
-    pub async fn open_position(&self, stream: &str, incarnation: &str) -> Result<Position, StoreError> {
-        let client = self.writer().await?;
-        let sql = "INSERT INTO projections (stream, incarnation, sequence, hash) VALUES ($1, $2, 0, '') ON CONFLICT (stream) DO NOTHING";
-        self.sorted("make the position", client.execute(sql, &[&stream, &incarnation]).await)?;
-        drop(client);
-        let missing = || StoreError::Refused { what: format!("the position of {stream} vanished while it was made") };
-        let position = self.position(stream).await?.ok_or_else(missing)?;
+    pub async fn open_position(&self, reader: &str, stream: &str, incarnation: &str) -> Result<Position, StoreError> {
+        let position = self.any_position(reader, stream, incarnation).await?;
         // Nothing is built from an empty stream that went away.
         if position.incarnation != incarnation && position.sequence > 0 {
             return Err(StoreError::IncarnationUnknown {
@@ -67,55 +64,43 @@ impl Store {
         }
         if position.incarnation != incarnation {
             let client = self.writer().await?;
-            let sql = "UPDATE projections SET incarnation = $2 WHERE stream = $1 AND sequence = 0";
-            self.sorted("note the incarnation", client.execute(sql, &[&stream, &incarnation]).await)?;
+            let sql = "UPDATE projections SET incarnation = $3 WHERE reader = $1 AND stream = $2 AND sequence = 0";
+            let noted = client.execute(sql, &[&reader, &stream, &incarnation]).await;
+            self.sorted("note the incarnation", noted)?;
         }
         Ok(Position { incarnation: incarnation.to_owned(), ..position })
     }
 
+    /// The position as it is, whichever stream of that name it is of; made at 0 where there is none.
+    pub async fn any_position(&self, reader: &str, stream: &str, incarnation: &str) -> Result<Position, StoreError> {
+        let client = self.writer().await?;
+        let sql = "INSERT INTO projections (reader, stream, incarnation, sequence, hash) VALUES ($1, $2, $3, 0, '') \
+                   ON CONFLICT (reader, stream) DO NOTHING";
+        self.sorted("make the position", client.execute(sql, &[&reader, &stream, &incarnation]).await)?;
+        drop(client);
+        let missing = || StoreError::Refused { what: format!("the position of {stream} vanished while it was made") };
+        self.position(reader, stream).await?.ok_or_else(missing)
+    }
+
     /// The position in a stream whose loss does no harm to the rows: where it was made anew, reading begins anew.
-    pub async fn open_loose_position(&self, stream: &str, incarnation: &str) -> Result<Position, StoreError> {
-        match self.open_position(stream, incarnation).await {
+    pub async fn open_loose_position(
+        &self,
+        reader: &str,
+        stream: &str,
+        incarnation: &str,
+    ) -> Result<Position, StoreError> {
+        match self.open_position(reader, stream, incarnation).await {
             Err(StoreError::IncarnationUnknown { known, .. }) => {
                 tracing::warn!(stream, known, incarnation, "the stream was made anew, reading it from its beginning");
                 let client = self.writer().await?;
-                let sql = "UPDATE projections SET incarnation = $2, sequence = 0, moved_at = now() WHERE stream = $1 AND incarnation = $3";
-                self.sorted("begin the position anew", client.execute(sql, &[&stream, &incarnation, &known]).await)?;
+                let sql = "UPDATE projections SET incarnation = $3, sequence = 0, moved_at = now() \
+                           WHERE reader = $1 AND stream = $2 AND incarnation = $4";
+                let begun = client.execute(sql, &[&reader, &stream, &incarnation, &known]).await;
+                self.sorted("begin the position anew", begun)?;
                 drop(client);
-                self.open_position(stream, incarnation).await
+                self.open_position(reader, stream, incarnation).await
             }
             other => other,
         }
-    }
-
-    /// Moves the position inside the transaction of the rows; to be called first, so that a rival waits before it writes.
-    ///
-    /// # Errors
-    /// [`StoreError::Fenced`] when it is not where we left it.
-    pub(crate) async fn advance(&self, tx: &Transaction<'_>, from: &Position, to: &Position) -> Result<(), StoreError> {
-        let sql = "UPDATE projections SET sequence = $4, hash = $5, epoch = greatest(epoch, $6), at = coalesce($7, at), moved_at = now() \
-                   WHERE stream = $1 AND incarnation = $2 AND sequence = $3";
-        let statement = self.sorted("prepare the move of the position", tx.prepare_cached(sql).await)?;
-        let moved = tx
-            .execute(
-                &statement,
-                &[
-                    &from.stream,
-                    &from.incarnation,
-                    &signed(from.sequence),
-                    &signed(to.sequence),
-                    &to.hash,
-                    &signed(to.epoch),
-                    &to.at,
-                ],
-            )
-            .await;
-        if self.sorted("move the position", moved)? == 1 {
-            return Ok(());
-        }
-        let sql = "SELECT sequence FROM projections WHERE stream = $1";
-        let row = self.sorted("read the position", tx.query_opt(sql, &[&from.stream]).await)?;
-        let theirs = row.map(|row| unsigned(row.get(0))).unwrap_or_default();
-        Err(StoreError::Fenced { stream: from.stream.clone(), ours: from.sequence, theirs })
     }
 }

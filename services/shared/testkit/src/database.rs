@@ -4,7 +4,9 @@
 use crate::TestFolder;
 use ordo_runtime::DatabaseSettings;
 use ordo_servers::{DatabaseRole, PostgresServer, PostgresSettings, Tls};
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::sync::OnceCell;
 
@@ -80,6 +82,39 @@ impl TestPostgres {
     /// The database's name.
     pub fn database(&self) -> &str {
         &self.database
+    }
+
+    /// A copy of all rows, as an operator would make it.
+    ///
+    /// # Panics
+    /// When `pg_dump` fails.
+    pub fn dump(&self) -> Vec<u8> {
+        let arguments = ["--data-only", "--load-via-partition-root", "--exclude-table=migrations"];
+        let dump = Command::new(self.bin().join("pg_dump"))
+            .args(arguments)
+            .arg(self.url(DatabaseRole::Backup))
+            .output()
+            .unwrap_or_else(|error| panic!("cannot start pg_dump: {error}"));
+        assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
+        dump.stdout
+    }
+
+    /// Puts such a copy into this database, which must be empty.
+    ///
+    /// # Panics
+    /// When `psql` fails.
+    pub fn restore(&self, copy: &[u8]) {
+        let mut psql = Command::new(self.bin().join("psql"))
+            .args(["-q", "-v", "ON_ERROR_STOP=1", &self.url(DatabaseRole::Owner)])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start psql: {error}"));
+        let input = psql.stdin.take();
+        let written = input.map(|mut input| input.write_all(copy));
+        assert!(matches!(written, Some(Ok(()))), "psql takes nothing: {written:?}");
+        let ended = psql.wait();
+        assert!(ended.as_ref().is_ok_and(std::process::ExitStatus::success), "psql failed: {ended:?}");
     }
 
     /// Kills the server at once, as a crash would.

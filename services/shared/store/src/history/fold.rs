@@ -1,10 +1,10 @@
 //! A batch of commits as rows: several events of one order or run become one row or one change. Pure, so that a test can
 //! compare it with the database.
 
-use super::decode::Decoded;
 use super::order::{Heritage, NewOrder, OrderChange, unknown_parent};
 use super::site::{CommandRow, SiteRows, code_of, outcome_of};
 use super::step::{NewStep, StepChange};
+use crate::decode::Decoded;
 use crate::error::StoreError;
 use crate::projection::signed;
 use chrono::{DateTime, Utc};

@@ -1,22 +1,20 @@
-//! The projection of the journal: batches of commits become rows, in one transaction with the position.
+//! The rows of history: batches of commits become orders, steps, commands and the events themselves.
 
-pub(crate) mod decode;
 pub(crate) mod fold;
 pub(crate) mod order;
 pub(crate) mod site;
 pub(crate) mod step;
 
-pub use decode::Message;
-
 use crate::connect::Store;
+use crate::decode::Decoded;
 use crate::error::StoreError;
 use crate::partition::month;
-use crate::projection::Position;
+use crate::projector::{Projector, Rows};
+use crate::transaction::Tx;
 use crate::value::JsonText;
 use chrono::NaiveDate;
 use deadpool_postgres::Transaction;
-use decode::{Decoded, decode};
-use fold::{EventRow, Fold, Known, fold, references};
+use fold::{EventRow, Known, fold, references};
 use futures::pin_mut;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -24,71 +22,64 @@ use step::StepChange;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::Type;
 
-/// What a batch became.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Written {
-    pub commits: usize,
-    pub events: usize,
-}
-
-/// The writer of the journal's projection. One at a time is right: who is overtaken gets [`StoreError::Fenced`].
-pub struct Projection {
-    store: Store,
-    position: Position,
+/// The rows of history. One writer at a time is right: who is overtaken gets [`StoreError::Fenced`].
+pub struct HistoryRows {
+    /// For errors.
+    stream: String,
     /// Months whose partition was asked for.
     months: BTreeSet<NaiveDate>,
+    /// What the batch in hand refers to.
+    known: Known,
 }
+
+/// The writer of history's projection.
+pub type Projection = Projector<HistoryRows>;
 
 impl Store {
-    /// Opens the projection of a journal at the position that the database has.
+    /// Opens the projection of a journal into the rows of history.
     pub async fn projection(&self, stream: &str, incarnation: &str) -> Result<Projection, StoreError> {
-        let position = self.open_position(stream, incarnation).await?;
-        Ok(Projection { store: self.clone(), position, months: BTreeSet::new() })
+        let position = self.open_position(HistoryRows::READER, stream, incarnation).await?;
+        Ok(Projector::at(self, position, HistoryRows::of(stream)))
     }
 }
 
-impl Projection {
-    /// Of the last commit that is in the rows.
-    pub fn position(&self) -> &Position {
-        &self.position
+impl Rows for HistoryRows {
+    const READER: &'static str = "history";
+
+    async fn prepare(&mut self, store: &Store, batch: &[Decoded<'_>]) -> Result<(), StoreError> {
+        self.ensure_months(store, batch).await?;
+        let (parents, runs) = references(batch);
+        self.known = Known { parents: store.heritage(&parents).await?, runs: store.orders_of_runs(&runs).await? };
+        Ok(())
     }
 
-    /// Writes commits and moves the position, all or nothing. What lies at or below the position is passed over.
-    ///
-    /// After an error the position is what it was, except that a broken connection leaves open whether the transaction
-    /// was carried out: open the projection again, the database knows.
-    pub async fn write(&mut self, messages: &[Message<'_>]) -> Result<Written, StoreError> {
-        let mut to = self.position.clone();
-        let mut batch = Vec::with_capacity(messages.len());
-        for message in messages {
-            if let Some(decoded) = decode(&mut to, *message)? {
-                batch.push(decoded);
-            }
-        }
-        if batch.is_empty() {
-            return Ok(Written::default());
-        }
-        self.ensure_months(&batch).await?;
-        let (parents, runs) = references(&batch);
-        let known =
-            Known { parents: self.store.heritage(&parents).await?, runs: self.store.orders_of_runs(&runs).await? };
-        let rows = fold(&self.position.stream, &batch, &known)?;
-        let written = Written { commits: batch.len(), events: rows.events.len() };
-        match self.transact(&rows, &to, false).await {
-            // The rows are there and the position was set back by hand: the slow way passes over what is there.
-            Err(error) if error.code() == Some("23505") => self.transact(&rows, &to, true).await?,
-            other => other?,
-        }
-        self.position = to;
-        Ok(written)
+    async fn write(&mut self, tx: &mut Tx<'_>, batch: &[Decoded<'_>]) -> Result<(), StoreError> {
+        let rows = fold(&self.stream, batch, &self.known)?;
+        let (store, again, tx) = (tx.store, tx.again, &tx.tx);
+        store.copy_events(tx, &rows.events, again).await?;
+        store.insert_orders(tx, &rows.orders).await?;
+        store.change_orders(tx, &rows.order_changes).await?;
+        store.insert_steps(tx, &rows.steps).await?;
+        store.change_steps(tx, &rows.step_changes).await?;
+        let ended: Vec<(&ordo_domain::RunId, &StepChange)> =
+            rows.steps.iter().map(|(run, step)| (run, &step.change)).chain(&rows.step_changes).collect();
+        store.expect_logs(tx, &ended).await?;
+        store.write_site(tx, &rows.site).await
+    }
+}
+
+impl HistoryRows {
+    /// The rows made from that stream.
+    pub fn of(stream: &str) -> Self {
+        Self { stream: stream.to_owned(), months: BTreeSet::new(), known: Known::default() }
     }
 
     /// Asks once for each month that events fall into. Without a partition they go to the default one: never an error.
-    async fn ensure_months(&mut self, batch: &[Decoded<'_>]) -> Result<(), StoreError> {
+    async fn ensure_months(&mut self, store: &Store, batch: &[Decoded<'_>]) -> Result<(), StoreError> {
         let months: BTreeSet<NaiveDate> = batch.iter().map(|d| month(d.commit.at)).collect();
         let fresh: BTreeSet<NaiveDate> = months.difference(&self.months).copied().collect();
         if !fresh.is_empty() {
-            match self.store.create_event_partitions(&fresh).await {
+            match store.create_event_partitions(&fresh).await {
                 Err(error) if !matches!(error, StoreError::Failed { .. }) => return Err(error),
                 Err(error) => tracing::warn!(%error, "no partition of events made, the default one takes them"),
                 Ok(_) => {}
@@ -96,23 +87,6 @@ impl Projection {
             self.months.extend(fresh);
         }
         Ok(())
-    }
-
-    async fn transact(&self, rows: &Fold<'_>, to: &Position, again: bool) -> Result<(), StoreError> {
-        let store = &self.store;
-        let mut client = store.writer().await?;
-        let tx = store.sorted("begin a transaction", client.transaction().await)?;
-        store.advance(&tx, &self.position, to).await?;
-        store.copy_events(&tx, &rows.events, again).await?;
-        store.insert_orders(&tx, &rows.orders).await?;
-        store.change_orders(&tx, &rows.order_changes).await?;
-        store.insert_steps(&tx, &rows.steps).await?;
-        store.change_steps(&tx, &rows.step_changes).await?;
-        let ended: Vec<(&ordo_domain::RunId, &StepChange)> =
-            rows.steps.iter().map(|(run, step)| (run, &step.change)).chain(&rows.step_changes).collect();
-        store.expect_logs(&tx, &ended).await?;
-        store.write_site(&tx, &rows.site).await?;
-        store.sorted("commit a transaction", tx.commit().await)
     }
 }
 

@@ -53,7 +53,8 @@ impl Store {
     /// The journal sequence that answers are true at.
     pub(crate) async fn sequence(&self) -> Result<u64, StoreError> {
         let client = self.reader().await?;
-        let sql = "SELECT coalesce(max(sequence), 0) FROM projections WHERE stream LIKE '%-JOURNAL'";
+        let sql = "SELECT coalesce(max(sequence), 0) FROM projections \
+                   WHERE reader = 'history' AND stream LIKE '%-JOURNAL'";
         Ok(unsigned(self.sorted("read the position", client.query_one(sql, &[]).await)?.get(0)))
     }
 }

@@ -3,6 +3,7 @@
 use crate::error::StoreError;
 use crate::projection::Position;
 use ordo_contract::commit::{COMMIT_VERSION, Commit, chain_hash};
+use ordo_domain::Event;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -14,10 +15,17 @@ pub struct Message<'a> {
 }
 
 /// A commit, and the very text of its causes and events.
-pub(crate) struct Decoded<'a> {
-    pub(crate) sequence: u64,
-    pub(crate) commit: Commit,
+pub struct Decoded<'a> {
+    pub sequence: u64,
+    pub commit: Commit,
     pub(crate) texts: Vec<DecisionText<'a>>,
+}
+
+impl Decoded<'_> {
+    /// Its events, with the index that each has in the commit.
+    pub fn events(&self) -> impl Iterator<Item = (u32, &Event)> {
+        (0..).zip(self.commit.decisions.iter().flat_map(|decision| &decision.events))
+    }
 }
 
 #[derive(Deserialize)]
