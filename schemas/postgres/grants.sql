@@ -28,6 +28,12 @@ BEGIN
         GRANT INSERT, UPDATE, DELETE ON cleanup_runs, cleanup_steps, cleanup_retention TO ordo_cleanup;
         GRANT EXECUTE ON FUNCTION ordo_drop_event_partition(date, timestamptz) TO ordo_cleanup;
     END IF;
+    IF EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'ordo_monitor') THEN
+        -- Title, folder and tags of workflows of which no order could be made.
+        GRANT SELECT ON orders TO ordo_monitor;
+        GRANT SELECT, INSERT, UPDATE, DELETE ON monitor_definitions, monitor_orders, monitor_controller, notifications,
+            monitor_threads, monitor_floods, monitor_gathered, mails, deliveries TO ordo_monitor;
+    END IF;
     IF EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'ordo_read') THEN
         GRANT USAGE ON SCHEMA public TO ordo_read;
         GRANT SELECT ON ALL TABLES IN SCHEMA public TO ordo_read;

@@ -128,9 +128,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("services/controller", SERVICE),
     ("services/agent", AGENT),
     ("services/proxy", SERVICE),
-    ("services/history", HISTORY),
-    ("services/monitor", MONITOR),
     ("services/history", LEASED),
+    ("services/monitor", MONITOR),
     ("services/cli", CLI),
 ];
 

@@ -3,7 +3,14 @@
 //! Each figure is the median of at least [`RUNS`] runs of one invocation; the raw limits are taken in the same one, so that
 //! ratios mean something on a shared machine. `ordo-bench NAME…` measures only what begins with one of the names.
 
+#[path = "../integration/bus_site.rs"]
+#[allow(dead_code, clippy::unwrap_used)]
+mod bus_site;
 mod limits;
+mod mails;
+#[path = "../integration/monitor_site.rs"]
+#[allow(dead_code, clippy::unwrap_used)]
+mod monitor_site;
 mod orders;
 mod process;
 mod recovery;
@@ -46,6 +53,9 @@ async fn main() -> anyhow::Result<()> {
         if wants("memory") {
             process::memory_of_waiting_orders(&mut report, &up, &client).await?;
         }
+    }
+    if wants("mail") {
+        mails::measure(&mut report).await?;
     }
     if wants("recovery") {
         recovery::measure(&mut report).await?;

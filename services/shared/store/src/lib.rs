@@ -14,6 +14,7 @@
 //! - `history`: the rows of history: `fold` (pure: commits to rows), one file per table
 //! - `cleanup`: deleting what is old enough, and how far that is
 //! - `output`: chunks of logs, and when a log is complete
+//! - `monitor`: what people are told: rules, notifications, mails
 //! - `partition`: months of the table `events`
 //! - `read`: answers to `ordo_contract::request::history`
 //! - [`StoreError`]: what was attempted, where, and whether it passes by itself
@@ -24,6 +25,7 @@ mod decode;
 mod error;
 mod history;
 mod migrate;
+mod monitor;
 mod outbox;
 mod output;
 mod partition;
@@ -41,6 +43,9 @@ pub use decode::{Decoded, Message};
 pub use error::{Fault, StoreError};
 pub use history::{HistoryRows, Projection};
 pub use migrate::{MIGRATIONS, Migrated, Migration, apply, migrate, newest};
+pub use monitor::{
+    Bodies, DeliveryEnd, MONITOR, MailEffect, MailRow, MonitorDefinition, MonitorRows, MonitorTimers, Raised, Telling,
+};
 pub use outbox::{Effect, OutboxFigures, Waiting};
 pub use output::{Chunk, StoredChunks};
 pub use partition::ahead;

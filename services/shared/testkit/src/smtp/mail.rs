@@ -114,6 +114,19 @@ pub fn unnamed<'a>(mails: &[ReceivedMail], wanted: impl IntoIterator<Item = &'a 
     wanted.into_iter().filter(|word| !named.contains(*word)).collect()
 }
 
+/// Mails that came again under another id: whoever reads them could not tell that they are the same. Message-IDs of both.
+pub fn repeated_under_other_ids(mails: &[ReceivedMail]) -> Vec<(&str, &str)> {
+    let mut first: std::collections::BTreeMap<(&[String], &str, &str), &str> = std::collections::BTreeMap::new();
+    let mut repeated = Vec::new();
+    for mail in mails {
+        let known = *first.entry((&mail.to, mail.subject(), &mail.text)).or_insert(mail.message_id());
+        if known != mail.message_id() {
+            repeated.push((known, mail.message_id()));
+        }
+    }
+    repeated
+}
+
 /// RFC 4648; nothing where it is not that.
 pub(super) fn base64(text: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
