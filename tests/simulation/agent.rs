@@ -186,10 +186,10 @@ impl SimAgent {
     fn start(&mut self, job: &ordo_contract::job::JobMessage, before_boot_ms: u64, now: Instant) {
         let run = job.run.clone();
         if self.moment(now).boot_ms > before_boot_ms {
-            return self.tell(Input::NotStarted { run, reason: "too late".into() }, now);
+            return self.tell(Input::NotStarted { run, reason: "too late".into(), again: true }, now);
         }
         if self.processes.contains_key(&run) {
-            return self.tell(Input::NotStarted { run, reason: "its folder is there".into() }, now);
+            return self.tell(Input::NotStarted { run, reason: "its folder is there".into(), again: false }, now);
         }
         self.spawned.push(run.clone());
         self.processes.insert(run.clone(), Process::Running { since: now, timeout: job.spec.timeout, killed: false });

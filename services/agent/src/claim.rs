@@ -85,10 +85,11 @@ pub enum Input {
     Started {
         run: RunId,
     },
-    /// Nothing was spawned and never will be, for this reason.
+    /// Nothing was spawned and never will be, for this reason. `again`: another run of the step may do better.
     NotStarted {
         run: RunId,
         reason: String,
+        again: bool,
     },
     /// Its results are filled in already.
     Ended {
@@ -373,9 +374,9 @@ impl AgentCore {
                     held.phase = Phase::Running;
                 }
             }
-            Input::NotStarted { run, reason } => {
+            Input::NotStarted { run, reason, again } => {
                 if self.in_phase(&run, |phase| matches!(phase, Phase::Starting { .. })).is_some() {
-                    self.never_started(&run, RunEnd::NotStarted { reason, again: false }, now, &mut actions);
+                    self.never_started(&run, RunEnd::NotStarted { reason, again }, now, &mut actions);
                 }
             }
             Input::Ended { run, facts } => self.ended(&run, *facts, now, &mut actions),

@@ -176,6 +176,19 @@ fn a_claim_that_took_too_long_is_reported_as_not_started() {
 }
 
 #[test]
+fn a_start_that_came_too_late_asks_for_another_run_and_an_impossible_one_does_not() {
+    for wanted in [true, false] {
+        let mut agent = Agent::new("a1");
+        agent.handle(Input::Job(Box::new(message(1, 1))), 0);
+        agent.handle(Input::Stored { run: run(1) }, 0);
+        assert_eq!(words(&agent.handle(Input::ClaimWon { run: run(1) }, 1)), ["Ack", "Start"]);
+        let input = Input::NotStarted { run: run(1), reason: "because".into(), again: wanted };
+        let end = reported_end(&agent.handle(input, 2));
+        assert!(matches!(end, Some(RunEnd::NotStarted { again, .. }) if again == wanted), "{end:?}");
+    }
+}
+
+#[test]
 fn a_message_that_comes_again_starts_nothing_again() {
     let mut agent = Agent::new("a1");
     agent.handle(Input::Job(Box::new(message(1, 1))), 0);

@@ -22,6 +22,21 @@ pub struct Scripts {
     known: Arc<Mutex<BTreeMap<ContentHash, Vec<String>>>>,
 }
 
+/// Why a script cannot be run.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NoScript {
+    /// For people.
+    pub reason: String,
+    /// Only the time did not suffice: the bus is away or slow.
+    pub again: bool,
+}
+
+impl From<String> for NoScript {
+    fn from(reason: String) -> Self {
+        Self { reason, again: false }
+    }
+}
+
 impl Scripts {
     /// # Errors
     /// When its folder cannot be made.
@@ -36,8 +51,11 @@ impl Scripts {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).get(hash).cloned()
     }
 
-    /// The command that runs it: itself where it begins with `#!`, else `/bin/sh -eu`. Errors are for people.
-    pub async fn command(&self, hash: &ContentHash, within: Duration) -> Result<Vec<String>, String> {
+    /// The command that runs it: itself where it begins with `#!`, else `/bin/sh -eu`.
+    ///
+    /// # Errors
+    /// When there is none, or not in time.
+    pub async fn command(&self, hash: &ContentHash, within: Duration) -> Result<Vec<String>, NoScript> {
         if let Some(command) = self.known(hash) {
             return Ok(command);
         }
@@ -46,8 +64,9 @@ impl Scripts {
         let text = match on_disk {
             Some(text) => text,
             None => {
-                let text = tokio::time::timeout(within, self.fetch(hash)).await.map_err(|_| {
-                    format!("the script {hash} could not be fetched within {} ms", within.as_millis())
+                let text = tokio::time::timeout(within, self.fetch(hash)).await.map_err(|_| NoScript {
+                    reason: format!("the script {hash} could not be fetched within {} ms", within.as_millis()),
+                    again: true,
                 })??;
                 store(&path, &text).map_err(|error| format!("the script {hash} cannot be stored: {error}"))?;
                 text

@@ -9,7 +9,7 @@ use crate::runner::folder::RunFolder;
 use crate::runner::protocol::{EndFacts, Reply, RunMeta, StartRefusal, StartRequest};
 use crate::runner::system;
 use crate::runner_link::{Order, Seen};
-use crate::scripts::Scripts;
+use crate::scripts::{NoScript, Scripts};
 use crate::ship::Shipment;
 use ordo_contract::heartbeat::AgentHeartbeat;
 use ordo_contract::job::{JobMessage, KillMessage};
@@ -35,7 +35,7 @@ pub enum Event {
     /// A start is ready for the runner, or will never be.
     Prepared {
         run: RunId,
-        request: Result<Box<StartRequest>, String>,
+        request: Result<Box<StartRequest>, NoScript>,
     },
     Look(oneshot::Sender<Snapshot>),
 }
@@ -262,7 +262,7 @@ impl Shell {
         }
     }
 
-    pub fn prepared(&mut self, run: RunId, request: Result<Box<StartRequest>, String>) {
+    pub fn prepared(&mut self, run: RunId, request: Result<Box<StartRequest>, NoScript>) {
         let kill = self.preparing.remove(&run).unwrap_or_default();
         match request {
             Ok(request) => {
@@ -271,8 +271,8 @@ impl Shell {
                     let _ = self.runner.send(Order::Kill(run));
                 }
             }
-            Err(reason) => {
-                self.handle(Input::NotStarted { run: run.clone(), reason });
+            Err(NoScript { reason, again }) => {
+                self.handle(Input::NotStarted { run: run.clone(), reason, again });
                 if kill {
                     self.acknowledge(run, true, Ack::Done);
                 }
@@ -307,8 +307,9 @@ impl Shell {
     pub fn runner_said(&mut self, reply: Reply) {
         match reply {
             Reply::Started { run, .. } => self.handle(Input::Started { run }),
-            Reply::Refused { run, refusal: StartRefusal::NotPossible(reason) } => {
-                self.handle(Input::NotStarted { run, reason });
+            Reply::Refused { run, refusal: refusal @ (StartRefusal::TooLate | StartRefusal::NotPossible(_)) } => {
+                let again = refusal == StartRefusal::TooLate;
+                self.handle(Input::NotStarted { run, reason: refusal.to_string(), again });
             }
             // It runs already, or the runner is being replaced: what is there now decides.
             Reply::Refused { run, refusal } => {

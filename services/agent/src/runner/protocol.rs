@@ -97,6 +97,9 @@ pub enum StartRefusal {
     Taken,
     #[error("the runner is draining")]
     Draining,
+    /// Another attempt may be in time.
+    #[error("more than the allowed time has passed since the claim")]
+    TooLate,
     #[error("{0}")]
     NotPossible(String),
 }

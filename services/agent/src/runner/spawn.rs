@@ -111,8 +111,7 @@ fn start(context: &Context, mut request: StartRequest) -> Outcome {
     request.meta.boot.clone_from(&context.boot);
     let late = |request: &StartRequest| system::boottime_ms() > request.spawn_before_ms;
     if late(&request) {
-        let reason = "more than the allowed time has passed since the claim".to_owned();
-        return Outcome::Refused { run, refusal: StartRefusal::NotPossible(reason) };
+        return Outcome::Refused { run, refusal: StartRefusal::TooLate };
     }
     let (folder, mut run_file) = match context.spares.take(&request.meta) {
         Ok(Taken::Ours(folder, run_file)) => (folder, run_file),
