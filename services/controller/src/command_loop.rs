@@ -88,7 +88,7 @@ struct Links {
     appends: mpsc::Sender<Append>,
     appended: mpsc::Receiver<Result<Appended, AppendError>>,
     trouble: watch::Receiver<Option<String>>,
-    tasks: mpsc::UnboundedSender<effect::Task>,
+    tasks: effect::Tasks,
     findings: mpsc::Receiver<Result<Findings, BusError>>,
     questions: mpsc::Sender<Question>,
     snapshots: Snapshots,
@@ -129,8 +129,7 @@ impl CommandLoop {
         let journal = NatsJournal::new(&self.bus);
         let trouble = journal.trouble();
         tokio::spawn(append_all(journal, appends_in, appended_out));
-        let (tasks, tasks_in) = mpsc::unbounded_channel();
-        tokio::spawn(effect::perform(self.bus.clone(), tasks_in, cancel.clone()));
+        let tasks = effect::Tasks::perform(self.bus.clone(), cancel.clone());
         let (questions, questions_in) = mpsc::channel(1);
         let (findings_out, findings) = mpsc::channel(1);
         tokio::spawn(look(self.bus.clone(), self.config.clone(), self.clock.clone(), questions_in, findings_out));
@@ -340,7 +339,7 @@ impl CommandLoop {
                 ended.note(replica.sequence, order.clone());
             }
             if let Some(task) = effect::task(self.bus.names(), &replica.site, &self.instance, self.now(), &effect) {
-                let _ = links.tasks.send(task);
+                links.tasks.give(task);
             }
         }
     }
@@ -396,7 +395,7 @@ impl CommandLoop {
             tracing::warn!(run_id = %run, reason, "run lost");
         }
         self.engine.upkeep(now, lost, forget)?;
-        if !findings.unsent.is_empty() {
+        if !findings.unsent.is_empty() && links.tasks.are_done() {
             let unsent = |e: &Effect| matches!(e, Effect::SendJob { run } if findings.unsent.contains(run));
             let again = self.engine.outstanding(unsent);
             self.release(again, links, ended);

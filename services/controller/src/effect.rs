@@ -5,6 +5,10 @@ use crate::job;
 use ordo_contract::{name::SiteNames, report::ReportMessage};
 use ordo_domain::{InstanceId, Instant, RunId, Site, effect::Effect, limit, run::Report};
 use ordo_journal::{Bus, BusError, Headers, Outgoing};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -66,10 +70,46 @@ fn encode<T: serde::Serialize>(message: &T) -> Option<Vec<u8>> {
     serde_json::to_vec(message).inspect_err(|error| tracing::error!(%error, "effect cannot be written")).ok()
 }
 
-/// Works through tasks until the channel closes or `cancel`. Runs of publishes go out together.
-pub async fn perform(bus: Bus, mut tasks: mpsc::UnboundedReceiver<Task>, cancel: CancellationToken) {
+/// Where tasks go.
+pub struct Tasks {
+    tasks: mpsc::UnboundedSender<Task>,
+    /// Given and not carried out.
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Tasks {
+    /// Carries tasks out in their order until this is dropped or `cancel`.
+    pub fn perform(bus: Bus, cancel: CancellationToken) -> Self {
+        let (tasks, given) = mpsc::unbounded_channel();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        tokio::spawn(perform(bus, given, waiting.clone(), cancel));
+        Self { tasks, waiting }
+    }
+
+    pub fn give(&self, task: Task) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _ = self.tasks.send(task);
+    }
+
+    /// All that was given is carried out. While JOBS is full it is not, and giving the same again would never end.
+    pub fn are_done(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) == 0
+    }
+}
+
+/// Works through tasks. Runs of publishes go out together.
+async fn perform(
+    bus: Bus,
+    mut tasks: mpsc::UnboundedReceiver<Task>,
+    waiting: Arc<AtomicUsize>,
+    cancel: CancellationToken,
+) {
     let mut batch = Vec::new();
-    while tasks.recv_many(&mut batch, 512).await > 0 {
+    loop {
+        let count = tasks.recv_many(&mut batch, 512).await;
+        if count == 0 {
+            return;
+        }
         let mut publishes = Vec::new();
         for task in batch.drain(..) {
             let outcome = match task {
@@ -86,6 +126,7 @@ pub async fn perform(bus: Bus, mut tasks: mpsc::UnboundedReceiver<Task>, cancel:
         if !publishes.is_empty() {
             report(bus.publish_all(publishes, &cancel).await);
         }
+        waiting.fetch_sub(count, Ordering::Relaxed);
     }
 }
 

@@ -124,7 +124,8 @@ pub async fn serve(bus: &Bus, config: &Config) -> Result<Service, BusError> {
 pub async fn coupled_standby(bus: &Bus, own: &str, now: Instant) -> Option<ordo_domain::InstanceId> {
     let all = bus.instances().all().await.ok()?;
     let heartbeats = all.values().filter_map(|e| serde_json::from_slice::<Heartbeat>(e.value.as_ref()?).ok());
-    let fresh = |h: &Heartbeat| (now - h.at).to_std().is_ok_and(|age| age < PERIOD * 3);
+    // Its clock may be ahead of ours.
+    let fresh = |h: &Heartbeat| (now - h.at).abs().to_std().is_ok_and(|age| age < PERIOD * 3);
     let mut standbys =
         heartbeats.filter(|h| h.role == ROLE && h.instance != own && h.activity == Activity::Standby && fresh(h));
     ordo_domain::InstanceId::new(standbys.next()?.instance).ok()

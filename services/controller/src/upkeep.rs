@@ -15,6 +15,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A job that was sent so long ago is looked for.
 const UNCLAIMED_SECONDS: i64 = 30;
+/// Of those, at each look.
+const LOOKED_FOR_AT_ONCE: usize = 200;
 /// So many heartbeats in a row must lack a claimed run before it counts as lost.
 const MISSED_HEARTBEATS: u32 = 3;
 /// The purge point needs two; a broken one must not be the last.
@@ -74,12 +76,14 @@ type Known = (u64, BTreeSet<RunId>);
 pub struct Watcher {
     /// For each run that was missing: in how many heartbeats, and the last of those.
     missing: BTreeMap<RunId, (u32, u64)>,
+    /// The last run that was looked for in JOBS, where more were left.
+    looked_for: Option<RunId>,
 }
 
 impl Watcher {
     pub async fn look(&mut self, bus: &Bus, config: &Config, question: Question) -> Result<Findings, BusError> {
         let mut findings = Findings { lost: self.lost(bus, &question).await?, ..Findings::default() };
-        for (run, agent) in &question.unclaimed {
+        for (run, agent) in self.next_unclaimed(&question.unclaimed) {
             let subject = bus.names().job_start(agent.as_str(), run.as_str());
             if bus.last_on(&bus.names().stream(StreamKind::Jobs), &subject).await?.is_none() {
                 findings.unsent.insert(run.clone());
@@ -91,6 +95,14 @@ impl Watcher {
         findings.has_standby = presence::coupled_standby(bus, &config.role.instance, question.now).await.is_some();
         findings.reports = bus.last_sequence(StreamKind::Reports).await?;
         Ok(findings)
+    }
+
+    /// Some at a time, in turn: an agent that is away may have thousands, and each is a request to the bus.
+    fn next_unclaimed<'q>(&mut self, unclaimed: &'q [(RunId, AgentName)]) -> &'q [(RunId, AgentName)] {
+        let begin = self.looked_for.as_ref().map_or(0, |last| unclaimed.partition_point(|(run, _)| run <= last));
+        let end = unclaimed.len().min(begin + LOOKED_FOR_AT_ONCE);
+        self.looked_for = (end < unclaimed.len()).then(|| unclaimed[end - 1].0.clone());
+        &unclaimed[begin..end]
     }
 
     async fn lost(&mut self, bus: &Bus, question: &Question) -> Result<Vec<(RunId, String)>, BusError> {
@@ -190,4 +202,25 @@ async fn store(bus: &Bus, state: Vec<u8>, sequence: u64, incarnation: &str) -> R
     let head = bus.snapshots().put(sequence, incarnation, SNAPSHOT_FORMAT, state).await?;
     bus.snapshots().prune(SNAPSHOTS_KEPT).await?;
     Ok(head.size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unclaimed_runs_are_looked_for_in_turn() {
+        let agent: AgentName = "local".parse().unwrap();
+        let runs = |numbers: std::ops::Range<u128>| numbers.map(|n| (RunId::from_bits(n), agent.clone())).collect();
+        let unclaimed: Vec<_> = runs(0..450);
+        let mut watcher = Watcher::default();
+        let mut look = |unclaimed: &[(RunId, AgentName)]| watcher.next_unclaimed(unclaimed).to_vec();
+        assert_eq!(look(&unclaimed), unclaimed[..200]);
+        assert_eq!(look(&unclaimed[100..]), unclaimed[200..400], "some were claimed meanwhile");
+        assert_eq!(look(&unclaimed), unclaimed[400..]);
+        assert_eq!(look(&unclaimed), unclaimed[..200], "from the beginning again");
+        assert_eq!(look(&unclaimed[..200]), [], "the rest was claimed meanwhile");
+        assert_eq!(look(&unclaimed[..150]), unclaimed[..150]);
+        assert_eq!(look(&[]), []);
+    }
 }
