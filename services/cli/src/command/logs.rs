@@ -26,7 +26,7 @@ pub async fn run(client: &Client, arguments: &LogsArguments, look: &Look) -> Res
             if look.json {
                 line(&serde_json::to_string(chunk).unwrap_or_default());
             } else if arguments.raw {
-                write_out(chunk.text.as_bytes());
+                write_out(&chunk.bytes());
             } else {
                 reader.lines(chunk).iter().for_each(|text| line(text));
             }
@@ -57,7 +57,7 @@ pub struct LogReader {
     /// There is more to read at once.
     pub more: bool,
     /// The beginning of a line whose end is not there yet, by run and channel.
-    open: BTreeMap<(RunId, String), String>,
+    open: BTreeMap<(RunId, String), Vec<u8>>,
     /// Where each run is, for the text in front of its lines.
     places: BTreeMap<RunId, String>,
 }
@@ -99,28 +99,30 @@ impl LogReader {
         let mut lines = Vec::new();
         if chunk.omitted_bytes > 0 {
             lines.extend(self.open.remove(&key));
-            lines.push(format!("… {} left out here …", text::bytes(chunk.omitted_bytes)));
+            lines.push(format!("… {} left out here …", text::bytes(chunk.omitted_bytes)).into_bytes());
         }
-        let whole = self.open.remove(&key).unwrap_or_default() + &chunk.text;
-        let mut parts: Vec<&str> = whole.split('\n').collect();
+        // By bytes: a chunk may end within a character.
+        let mut whole = self.open.remove(&key).unwrap_or_default();
+        whole.extend(chunk.bytes());
+        let mut parts: Vec<&[u8]> = whole.split(|byte| *byte == b'\n').collect();
         let open = parts.pop().unwrap_or_default();
-        lines.extend(parts.into_iter().map(str::to_owned));
+        lines.extend(parts.into_iter().map(<[u8]>::to_vec));
         if open.len() > LONGEST {
-            lines.push(open.to_owned());
+            lines.push(open.to_vec());
         } else if !open.is_empty() {
-            self.open.insert(key, open.to_owned());
+            self.open.insert(key, open.to_vec());
         }
-        lines.iter().map(|text| self.shown(&chunk.run, text)).collect()
+        lines.iter().map(|line| self.shown(&chunk.run, line)).collect()
     }
 
     /// What was printed last, without a line break.
     pub fn rest(&mut self) -> Vec<String> {
         let open = std::mem::take(&mut self.open);
-        open.into_iter().map(|((run, _), text)| self.shown(&run, &text)).collect()
+        open.into_iter().map(|((run, _), line)| self.shown(&run, &line)).collect()
     }
 
-    fn shown(&self, run: &RunId, text: &str) -> String {
-        let text = harmless(text.strip_suffix('\r').unwrap_or(text));
+    fn shown(&self, run: &RunId, line: &[u8]) -> String {
+        let text = harmless(&String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line)));
         match self.places.get(run) {
             Some(place) => format!("{place} | {text}"),
             None => text,
@@ -145,6 +147,7 @@ mod tests {
             channel: "stdout".into(),
             at: chrono::DateTime::UNIX_EPOCH,
             text: text.into(),
+            hex: None,
             omitted_bytes: if number == 3 { 2048 } else { 0 },
         }
     }
@@ -160,5 +163,19 @@ mod tests {
             ["dump | \\u{1b}[2Jthree", "dump | … 2.0 KiB left out here …", "dump | last"]
         );
         assert!(reader.rest().is_empty());
+    }
+
+    #[test]
+    fn a_character_that_two_chunks_share_is_whole_again() {
+        let mut reader = LogReader::new(OrderId::new("20261122-A1-x").unwrap(), None);
+        let (first, second) = "grün\n".as_bytes().split_at(3);
+        let [first, second] = [(1, first), (2, second)].map(|(number, bytes)| {
+            let (text, hex) = LogChunk::show(bytes);
+            LogChunk { text, hex, ..chunk("dump", 1, number, "") }
+        });
+        assert_eq!((first.text.as_str(), first.hex.as_deref()), ("gr\u{fffd}", Some("6772c3")));
+        assert_eq!([first.bytes(), second.bytes()].concat(), "grün\n".as_bytes());
+        assert!(reader.lines(&first).is_empty());
+        assert_eq!(reader.lines(&second), ["dump | grün"]);
     }
 }

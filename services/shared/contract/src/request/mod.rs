@@ -606,11 +606,35 @@ pub struct LogChunk {
     pub chunk: u32,
     pub channel: String,
     pub at: Instant,
-    /// Bytes that are no UTF-8 are replaced; `ordo logs --raw` is for binary output.
+    /// Bytes that are no UTF-8 are replaced, also those of a character that the end of a chunk cuts in two.
     pub text: String,
+    /// All bytes as hexadecimal digits, where `text` has some replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hex: Option<String>,
     /// Left out before this chunk, because of the limit.
     #[serde(default)]
     pub omitted_bytes: u64,
+}
+
+impl LogChunk {
+    /// What it shows of these bytes: `text` and `hex`.
+    pub fn show(bytes: &[u8]) -> (String, Option<String>) {
+        let digit = |half: u8| char::from(b"0123456789abcdef"[usize::from(half)]);
+        match std::str::from_utf8(bytes) {
+            Ok(text) => (text.to_owned(), None),
+            Err(_) => {
+                let hex = bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect();
+                (String::from_utf8_lossy(bytes).into_owned(), Some(hex))
+            }
+        }
+    }
+
+    /// What was printed.
+    pub fn bytes(&self) -> Vec<u8> {
+        let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+        let bytes = self.hex.as_ref().and_then(|hex| hex.as_bytes().chunks(2).map(byte).collect());
+        bytes.unwrap_or_else(|| self.text.clone().into_bytes())
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]

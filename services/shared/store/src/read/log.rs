@@ -36,6 +36,7 @@ struct Stored {
     at: DateTime<Utc>,
     omitted: u64,
     text: String,
+    hex: Option<String>,
 }
 
 impl Store {
@@ -144,7 +145,7 @@ impl Store {
         }
         let mut size = 0;
         let fitting = merged.iter().take_while(|c| {
-            size += c.text.len() + 200;
+            size += c.text.len() + c.hex.as_ref().map_or(0, String::len) + 200;
             size <= TEXT
         });
         let keep = fitting.count().max(1).min(merged.len());
@@ -159,6 +160,7 @@ fn stored(row: &tokio_postgres::Row, before: Option<DateTime<Utc>>) -> Stored {
     let at: DateTime<Utc> = row.get(3);
     let (size, compressed, kept): (i32, bool, bool) = (row.get(5), row.get(6), row.get(7));
     let dropped = if kept { 0 } else { u64::try_from(size).unwrap_or_default() };
+    let (text, hex) = LogChunk::show(&unpacked(row.get(8), compressed));
     Stored {
         run: row.get(0),
         sorted_at: before.map_or(at, |before| before.max(at)),
@@ -166,7 +168,8 @@ fn stored(row: &tokio_postgres::Row, before: Option<DateTime<Utc>>) -> Stored {
         channel: row.get(2),
         at,
         omitted: u64::try_from(row.get::<_, i64>(4)).unwrap_or_default() + dropped,
-        text: String::from_utf8_lossy(&unpacked(row.get(8), compressed)).into_owned(),
+        text,
+        hex,
     }
 }
 
@@ -181,6 +184,7 @@ fn shown(runs: &BTreeMap<String, Run>, chunk: Stored) -> Result<LogChunk, StoreE
         channel: chunk.channel,
         at: chunk.at,
         text: chunk.text,
+        hex: chunk.hex,
         omitted_bytes: chunk.omitted,
     })
 }
