@@ -11,6 +11,9 @@ use ordo_domain::{Definitions, InstanceId, Instant, Site, effect::Effect, run::R
 use ordo_journal::{Append, AppendError, Faults, MemoryJournal};
 use std::{collections::VecDeque, sync::Arc};
 
+/// Of the site.
+pub const ZONE: chrono_tz::Tz = chrono_tz::Asia::Tokyo;
+
 pub enum Phase {
     Down,
     Active(Box<Active>),
@@ -73,8 +76,7 @@ impl SimController {
         definitions: Arc<dyn Definitions + Send + Sync>,
         faults: Faults,
     ) -> Result<(), Ended> {
-        let settings =
-            Settings { instance: self.instance.clone(), zone: chrono_tz::Asia::Tokyo, build: "simulation".into() };
+        let settings = Settings { instance: self.instance.clone(), zone: ZONE, build: "simulation".into() };
         let ids = Box::new(SimulatedIds(std::cell::RefCell::new(crate::workload::rng(seed))));
         let mut engine = Engine::new(settings, self.recover(bus), ids, definitions);
         engine.activate(now, "simulated").map_err(error)?;

@@ -22,8 +22,45 @@ pub struct Broken {
     pub detail: String,
 }
 
+/// Those of the whole; the rules of a single state are [`ordo_domain::invariant::INVARIANTS`].
+const INVARIANTS: [&str; 24] = [
+    "the_journal_can_be_replayed",
+    "commits_fit_their_limit",
+    "epochs_rise_with_activations",
+    "time_never_goes_back",
+    "each_cause_is_decided_once",
+    "no_order_is_added_twice",
+    "no_order_ends_twice",
+    "one_run_of_an_order_at_a_time",
+    "no_step_that_succeeded_runs_again",
+    "run_ids_are_fresh",
+    "no_run_ends_twice",
+    "a_command_has_one_outcome",
+    "no_cause_is_poison",
+    "recovered_state_equals_live_state",
+    "snapshot_restores_the_state",
+    "effects_follow_the_journal",
+    "each_run_is_spawned_at_most_once",
+    "processes_run_only_after_their_claim",
+    "what_processes_did_is_in_the_journal",
+    "nothing_is_held_at_rest",
+    "every_order_ends",
+    "every_command_has_an_outcome",
+    "everything_comes_to_rest",
+    "nothing_is_left_undecided",
+];
+/// Of the driver: that the engine takes what it is given, and that the seed says anything.
+const OF_THE_DRIVER: [&str; 3] = ["a_decision_fits_its_state", "activation_succeeds", "a_seed_is_wild_enough"];
+
+/// Every name that [`Broken`] can have.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    let of_a_state = ordo_domain::invariant::INVARIANTS.iter().map(|(name, _)| *name);
+    of_a_state.chain(INVARIANTS).chain(OF_THE_DRIVER)
+}
+
 impl Broken {
     pub fn new(invariant: &str, detail: impl Into<String>) -> Self {
+        assert!(names().any(|known| known == invariant), "{invariant} is not among the names");
         Self { invariant: invariant.to_owned(), detail: detail.into() }
     }
 }
@@ -68,6 +105,11 @@ impl Checker {
     /// The journalled state.
     pub fn site(&self) -> &Site {
         &self.replica.site
+    }
+
+    /// How many were added.
+    pub fn orders(&self) -> usize {
+        self.added.len()
     }
 
     pub fn after_step(&mut self, world: &World, coverage: &mut Coverage) -> Checked {
@@ -116,8 +158,8 @@ impl Checker {
         self.invariant_every_command_has_an_outcome(world)?;
         self.invariant_what_processes_did_is_in_the_journal(world)?;
         self.invariant_nothing_is_held(world)?;
-        if self.added.len() < MIN_ORDERS || world.faults < MIN_FAULTS {
-            let detail = format!("{} orders, {} faults", self.added.len(), world.faults);
+        if self.orders() < MIN_ORDERS || world.faults < MIN_FAULTS {
+            let detail = format!("{} orders, {} faults", self.orders(), world.faults);
             return Err(Broken::new("a_seed_is_wild_enough", detail));
         }
         Ok(())

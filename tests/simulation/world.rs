@@ -4,20 +4,21 @@
 use crate::{
     agent::SimAgent,
     bus::SimBus,
-    controller::{Ended, Phase, SimController},
+    controller::{self, Ended, Phase, SimController},
     coverage::Coverage,
     invariant::{Broken, Checker},
-    workload::{self, Author, chance, id, pick},
+    workload::{self, Author, SimulatedIds, chance, id, pick},
 };
 use ordo_contract::{command::CommandMessage, commit::Source};
 use ordo_domain::{
-    Command, CommandId, ContentHash, Definitions, Instant, OrderId, WorkflowName,
+    Command, CommandId, ContentHash, Ctx, Definitions, Instant, OrderId, WorkflowName,
     agent::AddAgent,
     catalog::CatalogDefinition,
     command::By,
     ctx::LoadedWorkflow,
     lock::LockDefinition,
     order::command::{CancelOrders, ResumeOrders},
+    run::RunState,
 };
 use ordo_journal::{Fault, Faults};
 use rand::{Rng, RngExt, rngs::SmallRng};
@@ -26,7 +27,7 @@ use std::{
     sync::{Arc, RwLock},
 };
 
-/// At least so many, else the seed is too tame to count.
+/// At least so many, else the seed is too tame to count. A seed goes on for its orders.
 pub const MIN_ORDERS: usize = 50;
 pub const MIN_FAULTS: u32 = 10;
 const STEPS: u32 = 2_500;
@@ -132,8 +133,10 @@ impl World {
 
     /// Runs the seed to its end, faults first, then in peace until everything has come to rest.
     pub fn run(&mut self, coverage: &mut Coverage) -> Result<(), Broken> {
-        for _ in 0..STEPS {
+        let mut steps = 0;
+        while steps < STEPS || (self.checker.orders() < MIN_ORDERS && steps < 2 * STEPS) {
             self.step(coverage)?;
+            steps += 1;
         }
         self.calm = true;
         // The lease lets one go on.
@@ -153,7 +156,10 @@ impl World {
     fn settle(&mut self, coverage: &mut Coverage) -> Result<(), Broken> {
         for _ in 0..QUIET_STEPS {
             if self.is_at_rest() {
-                return Ok(());
+                let ids = SimulatedIds(std::cell::RefCell::new(workload::rng(0)));
+                let ctx = Ctx { now: self.now, zone: controller::ZONE, ids: &ids, definitions: &*self.store };
+                return ordo_domain::invariant::nothing_is_left_undecided(self.checker.site(), ctx)
+                    .map_err(|v| Broken::new(v.invariant, v.detail));
             }
             self.step(coverage)?;
         }
@@ -199,7 +205,9 @@ impl World {
                     }
                     if active.is_serving() {
                         actions.push((Action::Tick(i), 8));
-                        actions.push((Action::Resend(i), 1));
+                        if active.effects.is_empty() {
+                            actions.push((Action::Resend(i), 1));
+                        }
                         if !active.site().ended.is_empty() {
                             actions.push((Action::Forget(i), 3));
                         }
@@ -482,7 +490,12 @@ impl World {
                     unrest.push("timers".to_owned());
                 }
                 if !active.site().runs.is_empty() {
-                    unrest.push(format!("runs {:?}", active.site().runs.keys().collect::<Vec<_>>()));
+                    let runs = active.site().runs.values().map(|run| {
+                        let is_claimed = matches!(run.state, RunState::Claimed { .. });
+                        let claim = self.bus.claimed_by(&run.id).map(|claim| (&claim.instance, &claim.report));
+                        format!("run {} claimed {is_claimed}, kill {}, {claim:?}", run.id, run.kill_requested)
+                    });
+                    unrest.push(runs.collect::<Vec<_>>().join("; "));
                 }
             }
             others => unrest.push(format!("{} controllers active", others.len())),
