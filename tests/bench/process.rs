@@ -1,6 +1,9 @@
 //! What the processes cost: memory as PSS, which counts shared pages once, and processor time.
 
-use crate::{RUNS, orders, report::Report};
+use crate::{
+    RUNS, orders,
+    report::{Reach, Report},
+};
 use anyhow::Context;
 use ordo_cli::Client;
 use ordo_domain::order::command::NewOrder;
@@ -19,10 +22,11 @@ pub async fn idle(report: &mut Report, up: &Up) -> anyhow::Result<()> {
         tokio::time::sleep(Duration::from_secs(5)).await;
         samples.push((cpu_seconds(up)? - before) / 5.0 * 100.0);
     }
-    report.add("idle: processor of all of Ordo's processes", "% of one", samples, None);
+    report.add("idle: processor of all of Ordo's processes", "% of one", samples, None).reach(Reach::AtMost(1.0));
     let pss: f64 =
         up.processes().iter().filter(|(name, _)| is_ours(name)).filter_map(|(_, pid)| pss_mib(*pid).ok()).sum();
-    report.add("idle: memory of all of Ordo's processes (PSS)", "MiB", vec![pss], None);
+    let memory = report.add("idle: memory of all of Ordo's processes (PSS)", "MiB", vec![pss], None);
+    memory.reach(Reach::AtMost(100e6 / f64::from(1 << 20)));
     Ok(())
 }
 

@@ -4,8 +4,16 @@ use anyhow::Context;
 use serde::Serialize;
 use std::path::PathBuf;
 
+/// What an issue wants of a figure, in its unit.
+#[derive(Debug, Clone, Copy)]
+pub enum Reach {
+    #[allow(dead_code, reason = "of rates; no issue states one yet")]
+    AtLeast(f64),
+    AtMost(f64),
+}
+
 #[derive(Debug, Serialize)]
-struct Figure {
+pub struct Figure {
     name: String,
     /// Median of the samples.
     value: f64,
@@ -20,6 +28,18 @@ struct Figure {
     met: Option<bool>,
 }
 
+impl Figure {
+    pub fn reach(&mut self, reach: Reach) {
+        let (words, wanted, met) = match reach {
+            Reach::AtLeast(wanted) => ("at least", wanted, self.value >= wanted),
+            Reach::AtMost(wanted) => ("at most", wanted, self.value <= wanted),
+        };
+        let unit = self.unit;
+        println!("    to reach: {words} {wanted} {unit}: {}", if met { "met" } else { "NOT MET" });
+        (self.reach, self.met) = (Some(wanted), Some(met));
+    }
+}
+
 pub struct Report {
     figures: Vec<Figure>,
 }
@@ -29,10 +49,18 @@ impl Report {
         Self { figures: Vec::new() }
     }
 
-    pub fn add(&mut self, name: impl Into<String>, unit: &'static str, samples: Vec<f64>, bound: Option<String>) {
+    pub fn add(
+        &mut self,
+        name: impl Into<String>,
+        unit: &'static str,
+        samples: Vec<f64>,
+        bound: Option<String>,
+    ) -> &mut Figure {
         let (name, value) = (name.into(), median(&samples));
         println!("{name:<44} {value:>12.3} {unit:<10} {}", bound.as_deref().unwrap_or(""));
         self.figures.push(Figure { name, value, unit, samples, bound, reach: None, met: None });
+        let last = self.figures.len() - 1;
+        &mut self.figures[last]
     }
 
     /// A figure of this report.

@@ -35,5 +35,4 @@ mod service_site;
 mod store_migration;
 mod store_output;
 mod store_projection;
-mod store_speed;
 mod store_tls;
