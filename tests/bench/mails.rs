@@ -1,7 +1,7 @@
 //! From the failure of an order in the journal to its mail in the mail server's folder, with history beside the monitor.
 
 use crate::monitor_site::MonitorSite;
-use crate::report::{Report, percentile};
+use crate::report::{Reach, Report, percentile};
 use anyhow::Context;
 use ordo_contract::request::history;
 use ordo_runtime::{BusSettings, CancellationToken, RoleSettings};
@@ -66,8 +66,8 @@ pub async fn measure(report: &mut Report) -> anyhow::Result<()> {
             high.push(percentile(&delays, 99.0));
         }
     }
-    report.add("mail: order failed to mail accepted, p50", "ms", medians, Some("wanted: at most 1000".into()));
-    report.add("mail: order failed to mail accepted, p99", "ms", high, Some("wanted: at most 3000".into()));
+    report.add("mail: order failed to mail accepted, p50", "ms", medians, None).reach(Reach::AtMost(1_000.0));
+    report.add("mail: order failed to mail accepted, p99", "ms", high, None).reach(Reach::AtMost(3_000.0));
     stop.cancel();
     monitor.stop().await;
     history.await??;

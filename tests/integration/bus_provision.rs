@@ -19,12 +19,12 @@ async fn provisioning_can_be_repeated_and_keeps_what_is_there() {
     assert!(!is_provisioned(&bus).await.unwrap());
     let limits = Limits::scaled_down(64);
     let first = provision(&bus, &limits).await.unwrap();
-    assert_eq!((first.created.len(), first.updated.len(), first.unchanged), (12 + 3, 0, 0), "{first:?}");
+    assert_eq!((first.created.len(), first.updated.len(), first.unchanged), (12 + 9, 0, 0), "{first:?}");
     assert!(is_provisioned(&site.bus(&User::Proxy).await).await.unwrap());
     let incarnation = bus.incarnation(StreamKind::Journal).await.unwrap();
     assert_eq!(incarnation.len(), 12);
     let again = provision(&bus, &limits).await.unwrap();
-    assert_eq!((again.created.len(), again.updated.len(), again.unchanged), (0, 0, 15), "{again:?}");
+    assert_eq!((again.created.len(), again.updated.len(), again.unchanged), (0, 0, 21), "{again:?}");
     let larger = Limits { reports: limits.reports * 2, ..limits };
     let changed = provision(&bus, &larger).await.unwrap();
     assert_eq!(changed.updated, ["ORDO-default-REPORTS"]);
@@ -66,7 +66,7 @@ async fn the_server_knows_what_everything_is_for_and_how_it_is_kept() {
         assert_eq!(is_async, spec.async_persistence, "{}: {config}", spec.name);
     }
     let mut consumers = 0;
-    for kind in [StreamKind::Journal, StreamKind::Output, StreamKind::Jobs] {
+    for kind in [StreamKind::Journal, StreamKind::Output, StreamKind::Jobs, StreamKind::Logs, StreamKind::Notices] {
         let list = ask(&raw, format!("$JS.API.CONSUMER.LIST.{}", names.stream(kind))).await;
         for consumer in list["consumers"].as_array().unwrap() {
             assert!(consumer["config"]["description"].as_str().is_some_and(|d| d.len() > 20), "{consumer}");
@@ -74,7 +74,7 @@ async fn the_server_knows_what_everything_is_for_and_how_it_is_kept() {
             consumers += 1;
         }
     }
-    assert_eq!(consumers, 5);
+    assert_eq!(consumers, 11);
     let deleted = ask(&raw, format!("$JS.API.STREAM.INFO.{}", names.stream(StreamKind::Journal))).await;
     assert_eq!(deleted["config"]["discard"], "new");
 }

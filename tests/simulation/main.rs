@@ -6,6 +6,7 @@
 
 mod agent;
 mod bus;
+mod catalog;
 mod controller;
 mod coverage;
 mod invariant;

@@ -4,6 +4,7 @@
 use crate::{
     agent::SimAgent,
     bus::SimBus,
+    catalog,
     controller::{self, Ended, Phase, SimController},
     coverage::Coverage,
     invariant::{Broken, Checker},
@@ -16,6 +17,7 @@ use ordo_domain::{
     catalog::CatalogDefinition,
     command::By,
     ctx::LoadedWorkflow,
+    definition::Definition,
     lock::LockDefinition,
     order::command::{CancelOrders, ResumeOrders},
     run::RunState,
@@ -419,6 +421,9 @@ impl World {
         if chance(&mut self.rng, 8) {
             return self.deploy();
         }
+        if chance(&mut self.rng, 10) {
+            return self.about_definitions();
+        }
         if chance(&mut self.rng, 5) && !self.bus.commands.is_empty() {
             // The sender did not get an answer and asks again, with the same id.
             let again = pick(&mut self.rng, &self.bus.commands).clone();
@@ -447,6 +452,24 @@ impl World {
         }
         self.workflows = names.iter().map(id).collect();
         self.ask(deployment.command);
+    }
+
+    /// What services act by, and a workflow that nobody uses: they come and go.
+    fn about_definitions(&mut self) {
+        let (command, items) = catalog::command(&mut self.rng, self.now);
+        for item in items {
+            match item.definition {
+                Definition::Workflow(workflow) => {
+                    let loaded = Arc::new(LoadedWorkflow::new(workflow));
+                    self.store.workflows.write().expect("not poisoned").insert(item.hash, loaded);
+                }
+                Definition::Catalog(definition) => {
+                    self.store.catalog.write().expect("not poisoned").insert(item.hash, Arc::new(definition));
+                }
+                Definition::Lock(_) => {}
+            }
+        }
+        self.ask(command);
     }
 
     fn ask(&mut self, command: Command) {

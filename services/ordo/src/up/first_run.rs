@@ -39,7 +39,7 @@ async fn deploy_and_run(screen: &Screen, common: &ordo_cli::Common, look: &Look)
         EXAMPLES.iter().map(|(file, text)| DeployText { file: (*file).to_owned(), text: (*text).to_owned() }).collect();
     let deployed = deploy_texts(&client, &texts).await?;
     for item in &deployed.items {
-        screen.line(&format!("  workflow {} version {}", item.name, item.version));
+        screen.line(&format!("  {} {} version {}", item.kind, item.name, item.version));
     }
     let Ok(order) = serde_json::from_value::<NewOrder>(serde_json::json!({ "workflow": FIRST })) else { return Ok(()) };
     screen.line("");
