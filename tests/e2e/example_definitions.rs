@@ -13,7 +13,7 @@ fn every_shipped_example_runs_to_a_good_end() {
     let mut files: Vec<String> =
         std::fs::read_dir(&folder).unwrap().flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
     files.sort();
-    let known = ["backup.yaml", "failures.yaml", "logs.yaml", "machines.yaml", "retention.yaml"];
+    let known = ["backup.yaml", "failures.yaml", "logs.yaml", "machines.yaml", "retention.yaml", "trouble.yaml"];
     assert_eq!(files, known, "an example that this test does not know");
     let up = Up::start("example");
     up.ordo_ok(&["deploy", &folder.display().to_string()]);

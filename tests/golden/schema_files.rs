@@ -23,7 +23,10 @@ fn schema<T: JsonSchema>() -> String {
 
 /// Every generated file with its text.
 fn files() -> BTreeMap<String, String> {
-    use ordo_contract::{command::CommandMessage, commit::Commit, heartbeat::Heartbeat, job, report::ReportMessage};
+    use ordo_contract::{
+        command::CommandMessage, commit::Commit, heartbeat::Heartbeat, job, log::LogRecord, notice::Notice,
+        report::ReportMessage,
+    };
     use ordo_domain::definition::{
         file::{self, LockFile, WorkflowFile},
         file_log_rule::LogRuleFile,
@@ -47,6 +50,8 @@ fn files() -> BTreeMap<String, String> {
     add("command/kill", schema::<job::KillMessage>());
     add("report/report", schema::<ReportMessage>());
     add("report/heartbeat", schema::<Heartbeat>());
+    add("report/log", schema::<LogRecord>());
+    add("report/notice", schema::<Notice>());
     add("config/controller", schema::<ordo_controller::Config>());
     add("config/proxy", schema::<ordo_proxy::Config>());
     add("config/history", schema::<ordo_history::Config>());

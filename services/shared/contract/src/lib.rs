@@ -3,7 +3,7 @@
 //!
 //! # Layout
 //! - [`name`]: every subject, stream, bucket and consumer; [`right`]: who may use which; [`bus_config`]: their settings as data
-//! - [`command`], [`commit`], [`job`], [`report`], [`output`]: what lies in streams; [`heartbeat`], [`lease`]: in buckets
+//! - [`command`], [`commit`], [`job`], [`report`], [`output`], [`log`], [`notice`]: what lies in streams; [`heartbeat`], [`lease`]: in buckets
 //! - [`request`]: what is asked and answered
 //! - [`replica`]: the state that follows commits, and what a snapshot holds
 
@@ -13,7 +13,9 @@ pub mod commit;
 pub mod heartbeat;
 pub mod job;
 pub mod lease;
+pub mod log;
 pub mod name;
+pub mod notice;
 pub mod output;
 pub mod replica;
 pub mod report;
