@@ -89,6 +89,24 @@ impl Controller {
         }
     }
 
+    /// Reads the journal as a service would, from its first commit up to this one, and acknowledges that.
+    async fn read(&self, user: &User, up_to: u64) {
+        let bus = self.site.bus(user).await;
+        let journal = bus.names().stream(StreamKind::Journal);
+        let reader = user.name();
+        let acknowledged = async || self.bus.consumer_info(&journal, &reader).await.unwrap().unwrap().ack_floor;
+        let mut durable = Durable::open(&bus, &journal, &reader);
+        let mut at = acknowledged().await;
+        while at < up_to {
+            for message in durable.batch(1, Duration::from_secs(5)).await.unwrap() {
+                at = message.sequence;
+                bus.ack(&message, ordo_journal::Ack::Done).await.unwrap();
+            }
+        }
+        ordo_testkit::wait_until(crate::bus_site::SOON, "the acks", async || acknowledged().await == up_to).await;
+        bus.close().await;
+    }
+
     async fn left(&self, kind: StreamKind) -> u64 {
         self.bus.stream_info(&self.bus.names().stream(kind)).await.unwrap().messages
     }
@@ -184,7 +202,26 @@ async fn the_journal_goes_by_its_purge_point_alone() {
     // The history has acknowledged nothing.
     let reply = controller.purge("journal", soon(), true).await.unwrap();
     assert_eq!(reply.messages, 0);
-    assert!(reply.held_by.unwrap().contains("history"));
+    assert!(reply.held_by.unwrap().contains("reader history, at 0"));
+    controller.read(&User::Proxy, 10).await;
+    controller.read(&User::History, 4).await;
+    let reply = controller.purge("journal", soon(), false).await.unwrap();
+    assert_eq!((reply.messages, reply.held_by.as_deref()), (4, Some("reader history, at 4")));
+    assert_eq!(controller.left(StreamKind::Journal).await, 6);
+    // A service that has begun holds what it has still to read; one that never came does not.
+    controller.read(&User::Monitor, 5).await;
+    controller.read(&User::History, 10).await;
+    let reply = controller.purge("journal", soon(), false).await.unwrap();
+    assert_eq!((reply.messages, reply.held_by.as_deref()), (1, Some("reader monitor, at 5")));
+    controller.read(&User::Monitor, 10).await;
+    let plan = controller.site.bus(&User::DailyPlan).await;
+    plan.put_heartbeat("d1", "{}").await.unwrap();
+    let reply = controller.purge("journal", soon(), true).await.unwrap();
+    assert_eq!((reply.messages, reply.held_by.as_deref()), (0, Some("reader daily-plan, at 5")), "it is there");
+    plan.instances().delete(&controller.bus.names().instance_key("daily-plan", "d1")).await.unwrap();
+    let reply = controller.purge("journal", soon(), false).await.unwrap();
+    assert_eq!((reply.messages, reply.held_by.as_deref()), (1, Some("the second newest snapshot, at 6")));
+    assert_eq!(controller.left(StreamKind::Journal).await, 4);
     // Younger than `journal.keep`, whatever is asked.
     controller.purger.clock = Arc::new(Ahead(TimeDelta::zero()));
     let reply = controller.purge("journal", soon(), false).await.unwrap();

@@ -28,7 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Who may ask.
 const ASKER: &str = "cleanup";
-/// Readers whose position always counts; the others' only once they have read anything.
+/// Readers whose position always counts; the others' only once they are there or have read anything.
 const ALWAYS: [&str; 2] = ["history", "proxy"];
 /// Bodies swept for one request: the asker has others to serve, too.
 const OBJECTS: usize = 500;
@@ -265,13 +265,15 @@ async fn point(
             None => point.hold(0, || "there are no two good snapshots".into()),
         }
     }
+    let present = present(bus).await;
     for (kind, reader) in bus.names().service_consumers() {
         if kind != stream.kind() {
             continue;
         }
         let Some(at) = bus.consumer_info(&name, &reader.name).await? else { continue };
         let always = ALWAYS.contains(&reader.name.as_str());
-        if at.delivered == 0 && !always {
+        // Who reads for the first time has its backlog from the stream itself, so an instance that is there counts, too.
+        if at.given_out == 0 && !always && !present.as_ref().is_none_or(|roles| is_of(&reader.name, roles)) {
             continue;
         }
         let mut needs = at.ack_floor;
@@ -283,6 +285,20 @@ async fn point(
         point.hold(needs, || format!("reader {}, at {}", reader.name, at.ack_floor));
     }
     Ok(point)
+}
+
+/// The roles of which an instance is there; none: that is not known.
+async fn present(bus: &Bus) -> Option<BTreeSet<String>> {
+    let all = bus.instances().all().await.ok()?;
+    let there = all.into_iter().filter(|(_, entry)| entry.value.is_some());
+    Some(there.filter_map(|(key, _)| Some(key.split_once('.')?.0.to_owned())).collect())
+}
+
+/// A durable is named after its role, a second one of it `<role>-<what it reads>`.
+fn is_of(reader: &str, roles: &BTreeSet<String>) -> bool {
+    roles
+        .iter()
+        .any(|role| reader.strip_prefix(role.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('-')))
 }
 
 /// The purge point of the journal when nobody asked: what the controller takes away by itself when the disk gets scarce.

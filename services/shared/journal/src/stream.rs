@@ -31,8 +31,10 @@ pub struct ConsumerInfo {
     pub consumer: String,
     /// Everything up to here is acknowledged. Not durable itself: it may fall back when the server is killed.
     pub ack_floor: u64,
-    /// The last sequence given out.
+    /// The last sequence given out, or gone before it was.
     pub delivered: u64,
+    /// How many messages were ever given out, repeats among them. 0: nobody has begun to read.
+    pub given_out: u64,
     /// Given out, not acknowledged.
     pub unacknowledged: u64,
     /// Not yet given out.
@@ -88,6 +90,7 @@ struct RawConsumerInfo {
 
 #[derive(Deserialize)]
 struct RawPosition {
+    consumer_seq: u64,
     stream_seq: u64,
 }
 
@@ -129,6 +132,7 @@ impl Bus {
             consumer: consumer.to_owned(),
             ack_floor: raw.ack_floor.stream_seq,
             delivered: raw.delivered.stream_seq,
+            given_out: raw.delivered.consumer_seq,
             unacknowledged: raw.num_ack_pending,
             pending: raw.num_pending,
         }))
