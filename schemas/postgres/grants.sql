@@ -20,8 +20,6 @@ BEGIN
         GRANT EXECUTE ON FUNCTION ordo_create_event_partition(date) TO ordo_history;
     END IF;
     IF EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'ordo_cleanup') THEN
-        REVOKE ALL ON ALL TABLES IN SCHEMA public FROM ordo_cleanup;
-        GRANT USAGE ON SCHEMA public TO ordo_cleanup;
         GRANT SELECT ON ALL TABLES IN SCHEMA public TO ordo_cleanup;
         -- Months of events go by the function alone, which has the last word on their age.
         GRANT DELETE ON orders, steps, logs, log_chunks, events_default, commands TO ordo_cleanup;

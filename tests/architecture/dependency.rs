@@ -130,6 +130,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("services/proxy", SERVICE),
     ("services/history", LEASED),
     ("services/monitor", MONITOR),
+    ("services/cleanup", LEASED),
     ("services/cli", CLI),
 ];
 

@@ -4,6 +4,7 @@
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use ordo_contract::commit::{COMMIT_VERSION, Cause, Commit, Decision, MessageCause, Source, chain_hash};
 use ordo_contract::request::{EventListRequest, HistoryOrdersRequest, HistoryStepsRequest};
+use ordo_domain::catalog::{DefinitionDeployed, DefinitionKind};
 use ordo_domain::command::{Accepted, By};
 use ordo_domain::controller::{CommandAccepted, CommandRefused, ControllerActivated};
 use ordo_domain::definition::WorkflowDeployed;
@@ -15,8 +16,8 @@ use ordo_domain::run::spec::SpecAction;
 use ordo_domain::run::{JobSpec, RunEnd, RunFacts, RunState};
 use ordo_domain::workflow::{LatePolicy, WhenFailed};
 use ordo_domain::{
-    AgentName, BranchName, CommandId, ContentHash, Event, Failure, InstanceId, Label, OrderId, Outcome, Position,
-    Refusal, RunId, Site, Span, UserName, Value, VariableName, WorkflowName,
+    AgentName, BranchName, CommandId, ContentHash, DefinitionName, Event, Failure, InstanceId, Label, OrderId, Outcome,
+    Position, Refusal, RunId, Site, Span, UserName, Value, VariableName, WorkflowName,
 };
 use ordo_store::{Message, Store};
 use rand::rngs::StdRng;
@@ -52,6 +53,8 @@ pub struct Chronicle {
     pub events: Vec<(u64, u32, serde_json::Value)>,
     pending: Vec<Decision>,
     pub commands: usize,
+    /// The body of a retention that is deployed again and again, where one is.
+    pub retention: Option<ContentHash>,
 }
 
 fn id<T, E: std::fmt::Debug>(made: Result<T, E>) -> T {
@@ -79,6 +82,7 @@ impl Chronicle {
             events: Vec::new(),
             pending: Vec::new(),
             commands: 0,
+            retention: None,
         };
         it.activate();
         let by = By { user: id(UserName::new("ops")), reason: Some("erste \"Fassung\"\u{0}".into()) };
@@ -201,8 +205,27 @@ impl Chronicle {
             for _ in 0..self.rng.random_range(1..6) {
                 self.something();
             }
+            if self.commits.len().is_multiple_of(5) {
+                self.deploy_retention();
+            }
             self.commit();
         }
+    }
+
+    fn deploy_retention(&mut self) {
+        let (kind, name) = (DefinitionKind::Retention, id(DefinitionName::new("default")));
+        let Some(hash) = self.retention.clone() else { return };
+        let version = self.deployed_retention().map_or(1, |version| version + 1);
+        let by = By { user: id(UserName::new("ops")), reason: None };
+        let references = Default::default();
+        self.decide(vec![DefinitionDeployed { kind, name, version, hash, references, by }.into()]);
+    }
+
+    /// Its version.
+    pub fn deployed_retention(&self) -> Option<u32> {
+        let mut all = self.site.deployed_definitions();
+        all.find(|(kind, name, _)| *kind == DefinitionKind::Retention && name.as_str() == "default")
+            .map(|(_, _, d)| d.version)
     }
 
     fn something(&mut self) {

@@ -13,6 +13,8 @@ mod bus_right;
 mod bus_service;
 mod bus_site;
 mod bus_store;
+mod cleanup_case;
+mod cleanup_service;
 mod cleanup_store;
 mod controller_purge;
 mod history_chronicle;

@@ -37,7 +37,9 @@ mod tls;
 mod transaction;
 mod value;
 
-pub use cleanup::{Batch, CleanupRun, CleanupState, CleanupStep, Counts, NewRun, add, add_all};
+pub use cleanup::{
+    Batch, CleanupRun, CleanupState, CleanupStep, Counts, DeployedRetention, NewRun, RetentionRows, add, add_all,
+};
 pub use connect::{Connect, Store};
 pub use decode::{Decoded, Message};
 pub use error::{Fault, StoreError};

@@ -5,13 +5,15 @@
 //!
 //! # Layout
 //! - `run`: runs and how far their steps are; `order`: finished orders with all that is theirs; `event`: months of events
-//! - `flat`: tables whose rows go one by one
+//! - `flat`: tables whose rows go one by one; `retention`: which one is deployed
 
 mod event;
 mod flat;
 mod order;
+mod retention;
 mod run;
 
+pub use retention::{DeployedRetention, RetentionRows};
 pub use run::{CleanupRun, CleanupState, CleanupStep, NewRun};
 
 use crate::connect::Store;
