@@ -17,8 +17,10 @@ give postgres /site/secrets/database-postgres password
 give migrate /site/secrets/database-ordo
 give controller /site/creds/controller.creds
 give proxy /site/creds/proxy.creds
-give history /site/creds/history.creds
-give history /site/secrets/database-ordo_history
+for service in history monitor; do
+    give "$service" "/site/creds/$service.creds"
+    give "$service" "/site/secrets/database-ordo_$(echo "$service" | tr - _)"
+done
 give agent /site/creds/agent-local.creds
 give people /site/creds/ops.creds
 

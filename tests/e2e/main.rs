@@ -10,4 +10,5 @@ mod nats_cli_lines;
 mod up_commands;
 mod up_jobs;
 mod up_lifecycle;
+mod up_mails;
 mod up_process;

@@ -30,6 +30,8 @@ pub enum Role {
     Proxy,
     /// Writes what happened into PostgreSQL
     History,
+    /// Tells people what they must know, by mail
+    Monitor,
 }
 
 impl Role {
@@ -40,6 +42,7 @@ impl Role {
             Role::Agent => "agent",
             Role::Proxy => "proxy",
             Role::History => "history",
+            Role::Monitor => "monitor",
         }
     }
 }
@@ -90,13 +93,25 @@ trait RoleConfig: Serialize + DeserializeOwned + Default {
     fn user(&self) -> User;
 }
 
-impl RoleConfig for ordo_controller::Config {
-    fn role(&mut self) -> &mut RoleSettings {
-        &mut self.role
-    }
-    fn user(&self) -> User {
-        User::Controller
-    }
+/// For a role whose user is one of the services'.
+macro_rules! role_config {
+    ($($config:ty => $user:expr),* $(,)?) => {
+        $(impl RoleConfig for $config {
+            fn role(&mut self) -> &mut RoleSettings {
+                &mut self.role
+            }
+            fn user(&self) -> User {
+                $user
+            }
+        })*
+    };
+}
+
+role_config! {
+    ordo_controller::Config => User::Controller,
+    ordo_proxy::Config => User::Proxy,
+    ordo_history::Config => User::History,
+    ordo_monitor::Config => User::Monitor,
 }
 
 impl RoleConfig for ordo_agent::Config {
@@ -108,24 +123,6 @@ impl RoleConfig for ordo_agent::Config {
     }
 }
 
-impl RoleConfig for ordo_proxy::Config {
-    fn role(&mut self) -> &mut RoleSettings {
-        &mut self.role
-    }
-    fn user(&self) -> User {
-        User::Proxy
-    }
-}
-
-impl RoleConfig for ordo_history::Config {
-    fn role(&mut self) -> &mut RoleSettings {
-        &mut self.role
-    }
-    fn user(&self) -> User {
-        User::History
-    }
-}
-
 /// Runs a role until it ends or is told to stop.
 pub fn run(arguments: &Arguments, common: &Common) -> ExitCode {
     match arguments.role {
@@ -133,6 +130,7 @@ pub fn run(arguments: &Arguments, common: &Common) -> ExitCode {
         Role::Agent => role(arguments, common, ordo_agent::run),
         Role::Proxy => role(arguments, common, ordo_proxy::run),
         Role::History => role(arguments, common, ordo_history::run),
+        Role::Monitor => role(arguments, common, ordo_monitor::run),
     }
 }
 

@@ -52,6 +52,10 @@ impl Layout {
     pub fn logs(&self) -> PathBuf {
         self.root.join("log")
     }
+    /// The mails of a site that has no mail server.
+    pub fn mails(&self) -> PathBuf {
+        self.root.join("mails")
+    }
     /// What an instance keeps.
     pub fn instance(&self, role: &str, instance: &str) -> PathBuf {
         self.root.join(format!("{role}-{instance}"))

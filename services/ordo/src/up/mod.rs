@@ -112,6 +112,7 @@ fn announce(arguments: &Arguments, screen: &Screen, site: &start::Site, environm
             "database_url": environment.database_url,
             "env": environment.file,
             "data": site.layout().root(),
+            "mails": mails(site.layout()),
             "pids": site.pids(),
             "seconds": (screen.seconds() * 10.0).round() / 10.0,
         });
@@ -128,6 +129,17 @@ fn announce(arguments: &Arguments, screen: &Screen, site: &start::Site, environm
         site.layout().root().display(),
         site.layout().logs().display()
     ));
+    let mails = match mails(site.layout()) {
+        Some(folder) => format!("{}  (as files, until ORDO_MAIL_SMTP_HOST names a server)", folder.display()),
+        None => "by the server that ORDO_MAIL_SMTP_HOST names".to_owned(),
+    };
+    screen.line(&format!("  mails     {mails}"));
+}
+
+/// Where mails become files, unless a server takes them.
+fn mails(layout: &Layout) -> Option<PathBuf> {
+    let server = std::env::var_os("ORDO_MAIL_SMTP_HOST").is_some_and(|host| !host.is_empty());
+    (!server).then(|| layout.mails())
 }
 
 fn try_next(screen: &Screen, site: &start::Site, environment: &environment::Environment) {

@@ -36,13 +36,14 @@ pub struct Surroundings<'a> {
     pub scale_down: u64,
 }
 
-/// Two controllers, so that one takes over; a proxy, a history service and an agent.
+/// Two controllers, so that one takes over; a proxy, every service, and an agent.
 pub fn all(surroundings: &Surroundings<'_>) -> anyhow::Result<Vec<RoleProcess>> {
     let roles = [
         ("controller", "c1", User::Controller),
         ("controller", "c2", User::Controller),
         ("proxy", "p1", User::Proxy),
         ("history", "h1", User::History),
+        ("monitor", "m1", User::Monitor),
         ("agent", AGENT, User::Agent(AGENT.to_owned())),
     ];
     roles.into_iter().map(|(role, instance, user)| one(surroundings, role, instance, &user)).collect()
@@ -55,8 +56,7 @@ fn one(around: &Surroundings<'_>, role: &'static str, instance: &str, user: &Use
     let mut spawn =
         Spawn::new(program, around.layout.logs().join(format!("{role}-{instance}.log"))).arguments(["run", role]);
     // Nothing that a shell holds for the command line may reach a role.
-    let kept = ["ORDO_LOG", "ORDO_LOG_FORMAT", "ORDO_SERVERS"];
-    spawn.without = std::env::vars_os().map(|(name, _)| name).filter(|name| is_ours(name, &kept)).collect();
+    spawn.without = std::env::vars_os().map(|(name, _)| name).filter(is_a_shells).collect();
     spawn = spawn
         .variable("ORDO_SITE", around.keys.site().site())
         .variable("ORDO_INSTANCE", instance)
@@ -65,11 +65,6 @@ fn one(around: &Surroundings<'_>, role: &'static str, instance: &str, user: &Use
         .variable("ORDO_NATS_CREDS", around.keys.credentials(&around.layout.creds(), user)?);
     match role {
         "controller" => spawn = spawn.variable("ORDO_JOURNAL_SCALE_DOWN", around.scale_down.to_string()),
-        "history" => {
-            spawn = spawn
-                .variable("ORDO_DATABASE_URL", around.postgres.url_without_password(DatabaseRole::History))
-                .variable("ORDO_DATABASE_PASSWORD_FILE", around.postgres.password_file(DatabaseRole::History));
-        }
         "agent" => {
             let folder = data.join("secrets");
             secret::make_folder(&folder)?;
@@ -77,14 +72,32 @@ fn one(around: &Surroundings<'_>, role: &'static str, instance: &str, user: &Use
             // Jobs find pg_dump and psql of the server's version.
             spawn = spawn.variable("ORDO_AGENT", instance).variable("PATH", path_with(around.postgres.bin())?);
         }
+        "monitor" => spawn = spawn.variable("ORDO_MAIL_FOLDER", around.layout.mails()),
         _ => {}
+    }
+    if let Some(database) = database_role(role) {
+        spawn = spawn
+            .variable("ORDO_DATABASE_URL", around.postgres.url_without_password(database))
+            .variable("ORDO_DATABASE_PASSWORD_FILE", around.postgres.password_file(database));
     }
     Ok(RoleProcess { name: format!("{role}/{instance}"), role, data, spawn })
 }
 
-fn is_ours(name: &OsString, kept: &[&str]) -> bool {
+/// Whom the database knows a role as.
+fn database_role(role: &str) -> Option<DatabaseRole> {
+    match role {
+        "history" => Some(DatabaseRole::History),
+        "monitor" => Some(DatabaseRole::Monitor),
+        _ => None,
+    }
+}
+
+/// A variable of Ordo that means the command line, or an instance that runs elsewhere. What is a setting of the whole site goes on.
+fn is_a_shells(name: &OsString) -> bool {
     let name = name.to_string_lossy();
-    name.starts_with("ORDO_") && !kept.contains(&name.as_ref())
+    let of_the_site = ["ORDO_LOG", "ORDO_LOG_FORMAT", "ORDO_SERVERS", "ORDO_ZONE"].contains(&name.as_ref())
+        || (name.starts_with("ORDO_MAIL_") && name != "ORDO_MAIL_FOLDER");
+    name.starts_with("ORDO_") && !of_the_site
 }
 
 fn path_with(first: &Path) -> anyhow::Result<OsString> {
