@@ -18,6 +18,7 @@
 //!   and the run folders say gives one that goes on.
 //! - Actions on one run are carried out in the order in which they come.
 
+use ordo_contract::bus_config::JOB_AGE;
 use ordo_contract::heartbeat::AgentHeartbeat;
 use ordo_contract::job::JobMessage;
 use ordo_contract::report::ReportMessage;
@@ -264,13 +265,22 @@ impl AgentCore {
             core.runs.iter().filter(|(_, h)| h.phase == Phase::Storing).map(|(r, _)| r.clone()).collect();
         for run in undecided {
             let Some(held) = core.runs.get_mut(&run) else { continue };
-            held.phase = match on_disk.get(&run) {
-                Some(_) => Phase::Running,
-                None => Phase::Claiming { since_boot_ms: now.boot_ms, earlier: boots.remove(&run) },
-            };
-            if matches!(held.phase, Phase::Claiming { .. }) {
+            if on_disk.contains_key(&run) {
+                held.phase = Phase::Running;
+            } else if held.job.as_ref().is_some_and(|job| is_too_old(job, now)) {
+                // Whoever claimed it, its claim may be gone from the bus: ours would be the first again. If it was
+                // ours, then the controller misses the run in our heartbeat and calls it lost.
+                core.runs.remove(&run);
+                actions.extend([Action::Ack { run: run.clone() }, Action::Drop { run }]);
+            } else {
+                held.phase = Phase::Claiming { since_boot_ms: now.boot_ms, earlier: boots.remove(&run) };
                 actions.push(core.claim(&run, now));
             }
+        }
+        // Runs that only their folders tell of: their records went with a crash.
+        for (run, _) in on_disk.iter().filter(|(_, state)| **state == OnDisk::Running) {
+            let adopted = Held { job: None, phase: Phase::Running, kill: false };
+            core.runs.entry(run.clone()).or_insert(adopted);
         }
         for (run, held) in &mut core.runs {
             if held.phase == Phase::Reported {
@@ -567,13 +577,14 @@ impl AgentCore {
         actions.push(report);
     }
 
-    /// Compares what we believe with what is there.
+    /// Compares what we believe with what is there. A look is older than what was said since: a run that it shows
+    /// running and that is not held here has ended and was deleted meanwhile.
     fn compare(&mut self, on_disk: &BTreeMap<RunId, OnDisk>, now: Moment, actions: &mut Vec<Action>) {
         for (run, state) in on_disk {
-            let held = self.runs.entry(run.clone()).or_insert(Held { job: None, phase: Phase::Running, kill: false });
             match state {
                 OnDisk::Ended(facts) => self.ended(run, RunFacts::clone(facts), now, actions),
                 OnDisk::Running => {
+                    let Some(held) = self.runs.get_mut(run) else { continue };
                     if matches!(held.phase, Phase::Starting { .. }) {
                         held.phase = Phase::Running;
                     }
@@ -638,6 +649,11 @@ impl AgentCore {
             report,
         }
     }
+}
+
+/// Whether a job was sent so long ago that the claim on it may be gone: a message of JOBS never waits longer.
+fn is_too_old(job: &JobMessage, now: Moment) -> bool {
+    (now.at - job.dispatched_at).to_std().is_ok_and(|age| age >= JOB_AGE)
 }
 
 #[cfg(test)]

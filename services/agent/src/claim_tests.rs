@@ -247,6 +247,41 @@ fn a_restart_claims_again_what_was_stored_and_not_decided() {
 }
 
 #[test]
+fn a_restart_claims_nothing_whose_claim_may_be_gone() {
+    let age = u64::try_from(JOB_AGE.as_millis()).unwrap();
+    for (boot_ms, wanted, free) in [(age - 1, vec!["Claim"], 1), (age, vec!["Ack", "Drop"], 2)] {
+        let mut agent = Agent::new("a1");
+        agent.handle(Input::Job(Box::new(message(1, 1))), 0);
+        agent.handle(Input::Stored { run: run(1) }, 0);
+        assert_eq!(words(&agent.restart("boot-1", BTreeMap::new(), boot_ms)), wanted);
+        assert_eq!(agent.core.free_slots(), free);
+    }
+    // One that runs is none of these.
+    let mut agent = Agent::new("a1");
+    agent.start(1);
+    assert_eq!(agent.restart("boot-1", BTreeMap::from([(run(1), OnDisk::Running)]), 2 * age), []);
+    assert_eq!(agent.core.running(), [run(1)]);
+}
+
+#[test]
+fn an_old_look_holds_no_slot_for_a_run_that_is_gone() {
+    let mut agent = Agent::new("a1");
+    agent.start(1);
+    agent.handle(Input::Ended { run: run(1), facts: Box::new(facts(RunEnd::Exited { code: 0 }, 0)) }, 1);
+    agent.handle(Input::ReportAcked { number: 1 }, 2);
+    agent.handle(Input::Deleted { run: run(1) }, 3);
+    // The look was taken while it ran.
+    assert_eq!(agent.handle(Input::Runner { runs: BTreeMap::from([(run(1), OnDisk::Running)]) }, 4), []);
+    assert_eq!((agent.core.free_slots(), agent.core.running()), (2, vec![]));
+    // An end that is told of is never left out, and a restart takes what only its folder tells of.
+    let ended = OnDisk::Ended(Box::new(facts(RunEnd::Exited { code: 5 }, 0)));
+    let actions = agent.handle(Input::Runner { runs: BTreeMap::from([(run(2), ended)]) }, 5);
+    assert_eq!(reported_end(&actions), Some(RunEnd::Exited { code: 5 }));
+    agent.restart("boot-1", BTreeMap::from([(run(3), OnDisk::Running)]), 6);
+    assert_eq!(agent.core.running(), [run(3)]);
+}
+
+#[test]
 fn a_restart_that_finds_its_own_claim_without_a_folder_reports_instead_of_starting() {
     for (boot, lost) in [("boot-1", false), ("boot-2", true)] {
         let mut agent = Agent::new("a1");
