@@ -7,6 +7,7 @@ mod compose_stack;
 mod compose_survives;
 mod example_definitions;
 mod nats_cli_lines;
+mod up_cleanup;
 mod up_commands;
 mod up_jobs;
 mod up_lifecycle;

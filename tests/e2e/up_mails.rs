@@ -28,7 +28,8 @@ fn mails(up: &Up, wanted: usize) -> Vec<String> {
     let folder = up.data().join("mails");
     let started = Instant::now();
     loop {
-        let files = fs::read_dir(&folder).map(|files| files.flatten().map(|file| file.path()).collect::<Vec<PathBuf>>());
+        let files =
+            fs::read_dir(&folder).map(|files| files.flatten().map(|file| file.path()).collect::<Vec<PathBuf>>());
         let mut files = files.unwrap_or_default();
         files.retain(|file| file.extension().is_some_and(|extension| extension == "eml"));
         files.sort();

@@ -56,6 +56,7 @@ fn files() -> BTreeMap<String, String> {
     add("config/proxy", schema::<ordo_proxy::Config>());
     add("config/history", schema::<ordo_history::Config>());
     add("config/monitor", schema::<ordo_monitor::Config>());
+    add("config/cleanup", schema::<ordo_cleanup::Config>());
     files
 }
 

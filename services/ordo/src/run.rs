@@ -32,6 +32,8 @@ pub enum Role {
     History,
     /// Tells people what they must know, by mail
     Monitor,
+    /// Takes away what is older than it is to be kept
+    Cleanup,
 }
 
 impl Role {
@@ -43,6 +45,7 @@ impl Role {
             Role::Proxy => "proxy",
             Role::History => "history",
             Role::Monitor => "monitor",
+            Role::Cleanup => "cleanup",
         }
     }
 }
@@ -112,6 +115,7 @@ role_config! {
     ordo_proxy::Config => User::Proxy,
     ordo_history::Config => User::History,
     ordo_monitor::Config => User::Monitor,
+    ordo_cleanup::Config => User::Cleanup,
 }
 
 impl RoleConfig for ordo_agent::Config {
@@ -131,6 +135,7 @@ pub fn run(arguments: &Arguments, common: &Common) -> ExitCode {
         Role::Proxy => role(arguments, common, ordo_proxy::run),
         Role::History => role(arguments, common, ordo_history::run),
         Role::Monitor => role(arguments, common, ordo_monitor::run),
+        Role::Cleanup => role(arguments, common, ordo_cleanup::run),
     }
 }
 

@@ -44,6 +44,7 @@ pub fn all(surroundings: &Surroundings<'_>) -> anyhow::Result<Vec<RoleProcess>> 
         ("proxy", "p1", User::Proxy),
         ("history", "h1", User::History),
         ("monitor", "m1", User::Monitor),
+        ("cleanup", "x1", User::Cleanup),
         ("agent", AGENT, User::Agent(AGENT.to_owned())),
     ];
     roles.into_iter().map(|(role, instance, user)| one(surroundings, role, instance, &user)).collect()
@@ -88,6 +89,7 @@ fn database_role(role: &str) -> Option<DatabaseRole> {
     match role {
         "history" => Some(DatabaseRole::History),
         "monitor" => Some(DatabaseRole::Monitor),
+        "cleanup" => Some(DatabaseRole::Cleanup),
         _ => None,
     }
 }
