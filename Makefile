@@ -1,9 +1,10 @@
 # Everything that is done with this checkout. `make` lists it; CI runs the same.
 .DEFAULT_GOAL := help
-.PHONY: help up test check servers schemas sim sabotage bench fmt
+.PHONY: help up test check servers schemas sim sabotage soak bench fmt
 
 CARGO ?= cargo
 SEEDS ?= 200
+NIGHT ?= 600
 ARGS ?=
 # Where `make servers` puts NATS and PostgreSQL when the machine has none that is new enough.
 export ORDO_SERVERS ?= $(CURDIR)/.servers
@@ -39,6 +40,10 @@ sim: ## simulate many orders, crashes and losses (SEEDS=10000)
 
 sabotage: ## plant bugs in a copy of the core; the simulation must find each
 	$(CARGO) run --package ordo-tests --bin ordo-sabotage
+
+soak: servers ## a night of schedules while every process is killed in turn (NIGHT=600, seconds)
+	$(CARGO) build --package ordo
+	NIGHT=$(NIGHT) $(CARGO) test --package ordo-tests --test soak -- --test-threads=1 --nocapture
 
 bench: servers ## measure, into target/bench/report.json
 	$(CARGO) build --release --package ordo

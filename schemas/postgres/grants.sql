@@ -32,6 +32,10 @@ BEGIN
         GRANT SELECT, INSERT, UPDATE, DELETE ON monitor_definitions, monitor_orders, monitor_controller, notifications,
             monitor_threads, monitor_floods, monitor_gathered, mails, deliveries TO ordo_monitor;
     END IF;
+    IF EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'ordo_daily_plan') THEN
+        GRANT SELECT, INSERT, UPDATE, DELETE ON plan_schedules, plan_changes, plan_orders, plan_starts, plan_skips,
+            plan_notes TO ordo_daily_plan;
+    END IF;
     IF EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'ordo_read') THEN
         GRANT USAGE ON SCHEMA public TO ordo_read;
         GRANT SELECT ON ALL TABLES IN SCHEMA public TO ordo_read;

@@ -129,6 +129,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("services/agent", AGENT),
     ("services/proxy", SERVICE),
     ("services/history", LEASED),
+    ("services/daily-plan", DAILY_PLAN),
     ("services/monitor", MONITOR),
     ("services/cleanup", LEASED),
     ("services/cli", CLI),
@@ -200,6 +201,25 @@ const LEASED: &[&str] = &[
     "tokio-util",
     "tracing",
     "zstd",
+];
+/// As [`LEASED`], and days have zones.
+const DAILY_PLAN: &[&str] = &[
+    "ordo-domain",
+    "ordo-contract",
+    "ordo-journal",
+    "ordo-store",
+    "ordo-service",
+    "ordo-runtime",
+    "anyhow",
+    "bytes",
+    "chrono",
+    "chrono-tz",
+    "schemars",
+    "serde",
+    "serde_json",
+    "tokio",
+    "tokio-util",
+    "tracing",
 ];
 /// It alone speaks to mail servers.
 const MONITOR: &[&str] = &[

@@ -26,7 +26,7 @@ const TOP: [&str; 13] = [
 const NEVER_COMMITTED: [&str; 3] = [".git", "target", ".servers"];
 const SERVICES: [&str; 8] = ["README.md", "adr", "shared", "controller", "agent", "proxy", "history", "cli"];
 const SHARED: [&str; 8] = ["domain", "contract", "journal", "store", "service", "runtime", "servers", "testkit"];
-const TIERS: [&str; 10] = [
+const TIERS: [&str; 11] = [
     "Cargo.toml",
     "architecture",
     "golden",
@@ -34,6 +34,7 @@ const TIERS: [&str; 10] = [
     "integration",
     "e2e",
     "chaos",
+    "soak",
     "bench",
     "fixtures",
     "support",

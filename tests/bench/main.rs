@@ -14,6 +14,7 @@ mod mails;
 #[allow(dead_code, clippy::unwrap_used)]
 mod monitor_site;
 mod orders;
+mod plan;
 mod process;
 mod projection;
 mod recovery;
@@ -33,7 +34,7 @@ async fn main() -> anyhow::Result<()> {
     if wants("limit") {
         limits::measure(&mut report)?;
     }
-    if ["idle", "sequential", "parallel", "empty", "due", "memory"].into_iter().any(wants) {
+    if ["idle", "sequential", "parallel", "empty", "due", "plan", "memory"].into_iter().any(wants) {
         let up = Up::start("bench");
         let client = up.client().await;
         limits::bus(&mut report, &up).await?;
@@ -52,6 +53,10 @@ async fn main() -> anyhow::Result<()> {
         }
         if wants("due") {
             orders::due_to_started(&mut report, &up, &client).await?;
+        }
+        if wants("plan") {
+            plan::planned(&mut report, &up, &client).await?;
+            plan::due_to_started(&mut report, &up, &client).await?;
         }
         if wants("memory") {
             process::memory_of_waiting_orders(&mut report, &up, &client).await?;

@@ -70,7 +70,7 @@ fn the_stack_comes_up_runs_the_backup_and_survives_the_loss_of_controller_and_na
     // Stopped in order it stays stopped, and a second `up` finds everything as it was.
     stack.ok(&["stop", "--timeout", "20"]);
     let codes = exit_codes(&stack);
-    for role in ["controller-1", "controller-2", "proxy", "history", "monitor", "cleanup", "agent"] {
+    for role in ["controller-1", "controller-2", "proxy", "history", "daily-plan", "monitor", "cleanup", "agent"] {
         assert_eq!(codes.get(role), Some(&0), "an orderly stop ends with code 0: {codes:?}");
     }
     stack.up();
@@ -78,9 +78,18 @@ fn the_stack_comes_up_runs_the_backup_and_survives_the_loss_of_controller_and_na
 }
 
 fn nothing_runs_as_root(stack: &Stack) {
-    for service in
-        ["nats", "postgres", "controller-1", "controller-2", "proxy", "history", "monitor", "cleanup", "agent"]
-    {
+    for service in [
+        "nats",
+        "postgres",
+        "controller-1",
+        "controller-2",
+        "proxy",
+        "history",
+        "daily-plan",
+        "monitor",
+        "cleanup",
+        "agent",
+    ] {
         let uid =
             stack.exec(service, &["id", "-u"]).unwrap_or_else(|| panic!("{service} runs no id\n{}", stack.logs()));
         assert_ne!(uid.trim(), "0", "{service} runs as root");

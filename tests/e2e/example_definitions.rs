@@ -13,7 +13,16 @@ fn every_shipped_example_runs_to_a_good_end() {
     let mut files: Vec<String> =
         std::fs::read_dir(&folder).unwrap().flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect();
     files.sort();
-    let known = ["backup.yaml", "failures.yaml", "logs.yaml", "machines.yaml", "retention.yaml", "trouble.yaml"];
+    let known = [
+        "backup.yaml",
+        "failures.yaml",
+        "flaky.yaml",
+        "logs.yaml",
+        "machines.yaml",
+        "nightly.yaml",
+        "retention.yaml",
+        "trouble.yaml",
+    ];
     assert_eq!(files, known, "an example that this test does not know");
     let up = Up::start("example");
     up.ordo_ok(&["deploy", &folder.display().to_string()]);
@@ -29,9 +38,11 @@ fn run(up: &Up, workflow: &str, parameters: &[String]) -> Value {
     up.ordo_ok(&words.collect::<Vec<_>>());
     let started = Instant::now();
     loop {
-        let listed = up.ordo_ok(&["--json", "history", "orders", "--workflow", workflow, "--limit", "1"]);
+        let listed = up.ordo_ok(&["--json", "history", "orders", "--workflow", workflow, "--limit", "20"]);
         let orders: Vec<Value> = serde_json::from_str(&listed).unwrap();
-        if let Some(order) = orders.into_iter().find(|order| order["state"] == "finished") {
+        // The newest that no schedule has planned.
+        let newest = orders.into_iter().find(|order| order["added_by"] != "daily-plan");
+        if let Some(order) = newest.filter(|order| order["state"] == "finished") {
             return order;
         }
         assert!(started.elapsed() < Duration::from_secs(20), "history does not show the end of {workflow}: {listed}");

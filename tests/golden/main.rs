@@ -3,6 +3,7 @@
 mod cli_error;
 mod cli_file;
 mod cli_help;
+mod cli_plan;
 mod cli_view;
 mod definition_problems;
 mod schema_files;

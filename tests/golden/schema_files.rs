@@ -55,6 +55,7 @@ fn files() -> BTreeMap<String, String> {
     add("config/controller", schema::<ordo_controller::Config>());
     add("config/proxy", schema::<ordo_proxy::Config>());
     add("config/history", schema::<ordo_history::Config>());
+    add("config/daily-plan", schema::<ordo_daily_plan::Config>());
     add("config/monitor", schema::<ordo_monitor::Config>());
     add("config/cleanup", schema::<ordo_cleanup::Config>());
     files

@@ -1,6 +1,7 @@
 //! The process that tests of services kill: this test binary once more, with this test alone.
 
 use crate::cleanup_case::Cleanup;
+use crate::plan_case::Plan;
 use crate::service_probe::Probe;
 use crate::service_site::{Candidate, Told};
 
@@ -16,6 +17,7 @@ async fn an_instance_in_a_process_of_its_own() {
     let outcome = match told.role.as_str() {
         <Probe as Candidate>::ROLE => told.run::<Probe>(shutdown).await,
         <Cleanup as Candidate>::ROLE => told.run::<Cleanup>(shutdown).await,
+        <Plan as Candidate>::ROLE => told.run::<Plan>(shutdown).await,
         other => panic!("{other} is no service of these tests"),
     };
     let exit = match outcome {

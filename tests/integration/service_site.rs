@@ -3,6 +3,7 @@
 
 use crate::bus_site::Site;
 use crate::history_chronicle::Chronicle;
+use crate::plan_site::Ruled;
 use bytes::Bytes;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -40,6 +41,15 @@ pub trait Candidate: Sized + 'static {
     /// What the journal asks of it and is not done (yet), in words. Panics at what should not be.
     fn missing(site: &ServiceSite<Self>) -> impl Future<Output = Vec<String>>;
 
+    /// A real controller and proxy write its journal, and [`Candidate::lives`] what they are asked; else the test does.
+    const RULED: bool = false;
+
+    /// So much more happens that concerns it, where the site is ruled.
+    fn lives(site: &mut ServiceSite<Self>, commits: usize) -> impl Future<Output = ()> {
+        let _ = (site, commits);
+        async {}
+    }
+
     /// Where its process can be told to die: `ORDO_TEST_DIE_AT=<point>`.
     fn points() -> Vec<&'static str> {
         Vec::new()
@@ -47,11 +57,12 @@ pub trait Candidate: Sized + 'static {
 }
 
 pub struct ServiceSite<C> {
+    pub ruled: Option<Ruled>,
     pub site: Site,
     pub postgres: TestPostgres,
     pub life: Chronicle,
     pub journal: NatsJournal,
-    /// Commits of the life that are in the journal.
+    /// Commits that are in the journal; of a ruled site, at least.
     pub appended: usize,
     pub person: Bus,
     pub folder: TestFolder,
@@ -127,16 +138,28 @@ impl<C: Candidate> ServiceSite<C> {
         let journal = NatsJournal::new(&site.bus(&User::Controller).await);
         let person = site.person("ops").await;
         let (life, folder) = (Chronicle::new(seed), TestFolder::new(C::ROLE));
-        Self { site, postgres, life, journal, appended: 0, person, folder, candidate: std::marker::PhantomData }
+        let ruled = if C::RULED { Some(Ruled::start(&site, &folder).await) } else { None };
+        let (appended, candidate) = (0, std::marker::PhantomData);
+        Self { ruled, site, postgres, life, journal, appended, person, folder, candidate }
     }
 
     /// Lives on and writes it into the journal.
     pub async fn live(&mut self, commits: usize) {
+        if C::RULED {
+            C::lives(self, commits).await;
+            self.appended = self.last_commit().await;
+            return;
+        }
         self.life.live(commits);
         for bytes in &self.life.commits[self.appended..] {
             self.journal.append(self.appended as u64, Bytes::from(bytes.clone())).await.unwrap();
             self.appended += 1;
         }
+    }
+
+    async fn last_commit(&self) -> usize {
+        let bus = self.site.bus(&User::Controller).await;
+        usize::try_from(bus.last_sequence(StreamKind::Journal).await.unwrap()).unwrap()
     }
 
     pub fn role(&self, instance: &str) -> RoleSettings {
@@ -191,7 +214,11 @@ impl<C: Candidate> ServiceSite<C> {
 
     pub async fn wait_caught_up(&self) {
         let goal = self.appended as u64;
-        wait_until(LIMIT, "the service caught up", async || self.position().await == goal).await;
+        wait_until(LIMIT, "the service caught up", async || match self.position().await {
+            position if C::RULED => position >= goal,
+            position => position == goal,
+        })
+        .await;
     }
 
     /// All that the journal asks of it is done.

@@ -30,6 +30,8 @@ pub enum Role {
     Proxy,
     /// Writes what happened into PostgreSQL
     History,
+    /// Starts orders by schedules
+    DailyPlan,
     /// Tells people what they must know, by mail
     Monitor,
     /// Takes away what is older than it is to be kept
@@ -44,6 +46,7 @@ impl Role {
             Role::Agent => "agent",
             Role::Proxy => "proxy",
             Role::History => "history",
+            Role::DailyPlan => "daily-plan",
             Role::Monitor => "monitor",
             Role::Cleanup => "cleanup",
         }
@@ -114,6 +117,7 @@ role_config! {
     ordo_controller::Config => User::Controller,
     ordo_proxy::Config => User::Proxy,
     ordo_history::Config => User::History,
+    ordo_daily_plan::Config => User::DailyPlan,
     ordo_monitor::Config => User::Monitor,
     ordo_cleanup::Config => User::Cleanup,
 }
@@ -134,6 +138,7 @@ pub fn run(arguments: &Arguments, common: &Common) -> ExitCode {
         Role::Agent => role(arguments, common, ordo_agent::run),
         Role::Proxy => role(arguments, common, ordo_proxy::run),
         Role::History => role(arguments, common, ordo_history::run),
+        Role::DailyPlan => role(arguments, common, ordo_daily_plan::run),
         Role::Monitor => role(arguments, common, ordo_monitor::run),
         Role::Cleanup => role(arguments, common, ordo_cleanup::run),
     }

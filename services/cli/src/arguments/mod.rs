@@ -3,6 +3,7 @@
 mod cleanup;
 mod definition;
 mod notification;
+mod plan;
 mod service;
 
 use clap::{Args, Subcommand};
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 pub use cleanup::{CleanupCommand, CleanupRunArguments};
 pub use definition::{DefinitionCommand, KindArgument};
 pub use notification::{MonitorCommand, NotificationCommand, NotificationListArguments};
+pub use plan::{PlanCommand, PlanShowArguments, PreviewArguments, ScheduleCommand, SchedulesArguments};
 pub use service::ServiceCommand;
 
 /// Flags that every command has.
@@ -49,6 +51,12 @@ pub enum Command {
     /// Look at schedules, rules and what else is deployed, and remove it
     #[command(subcommand, after_help = definition::DEFINITION_HELP)]
     Definition(DefinitionCommand),
+    /// Look at schedules, suspend and remove them, and see when they would start
+    #[command(subcommand, after_help = plan::SCHEDULE_HELP)]
+    Schedule(ScheduleCommand),
+    /// Look at the plan of a day, and plan now
+    #[command(subcommand, after_help = plan::PLAN_HELP)]
+    Plan(PlanCommand),
     /// Add orders, look at them, and act on them
     #[command(subcommand, after_help = ORDER_HELP)]
     Order(OrderCommand),

@@ -10,6 +10,8 @@ pub mod logs;
 pub mod notification;
 pub mod order;
 pub mod order_add;
+pub mod plan;
+pub mod schedule;
 pub mod service;
 pub mod status;
 pub mod workflow;
@@ -34,6 +36,8 @@ pub async fn dispatch(command: Command, common: &Common, look: &Look) -> Result<
         Command::Deploy(arguments) => deploy::run(&client, &arguments, files.unwrap_or_default(), look).await,
         Command::Workflow(command) => workflow::run(&client, command, look).await,
         Command::Definition(command) => definition::run(&client, command, look).await,
+        Command::Schedule(command) => schedule::run(&client, command, look).await,
+        Command::Plan(command) => plan::run(&client, command, look).await,
         Command::Order(command) => order::run(&client, command, look).await,
         Command::Logs(arguments) => logs::run(&client, &arguments, look).await,
         Command::History(command) => history::run(&client, command, look).await,

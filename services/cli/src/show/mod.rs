@@ -106,11 +106,11 @@ pub fn sign(word: &str) -> (&'static str, Tone) {
     match word {
         "finished" | "succeeded" | "ready" | "active" | "ok" | "new" => ("✔", Tone::Good),
         "running" | "processed" | "started" | "forked" | "sent" | "changed" => ("▶", Tone::Busy),
-        "failed" | "lost" | "unknown" | "killed" => ("✖", Tone::Bad),
-        "cancelled" => ("⊘", Tone::Warning),
+        "failed" | "lost" | "unknown" | "killed" | "refused" => ("✖", Tone::Bad),
+        "cancelled" | "skipped" | "late" => ("⊘", Tone::Warning),
         "suspended" | "held" => ("‖", Tone::Warning),
         "retrying" | "warning" => ("↻", Tone::Warning),
-        "queued" | "scheduled" | "waiting" => ("◷", Tone::Plain),
+        "queued" | "scheduled" | "waiting" | "submitted" => ("◷", Tone::Plain),
         _ => ("·", Tone::Plain),
     }
 }

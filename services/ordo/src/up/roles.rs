@@ -43,6 +43,7 @@ pub fn all(surroundings: &Surroundings<'_>) -> anyhow::Result<Vec<RoleProcess>> 
         ("controller", "c2", User::Controller),
         ("proxy", "p1", User::Proxy),
         ("history", "h1", User::History),
+        ("daily-plan", "d1", User::DailyPlan),
         ("monitor", "m1", User::Monitor),
         ("cleanup", "x1", User::Cleanup),
         ("agent", AGENT, User::Agent(AGENT.to_owned())),
@@ -88,6 +89,7 @@ fn one(around: &Surroundings<'_>, role: &'static str, instance: &str, user: &Use
 fn database_role(role: &str) -> Option<DatabaseRole> {
     match role {
         "history" => Some(DatabaseRole::History),
+        "daily-plan" => Some(DatabaseRole::DailyPlan),
         "monitor" => Some(DatabaseRole::Monitor),
         "cleanup" => Some(DatabaseRole::Cleanup),
         _ => None,

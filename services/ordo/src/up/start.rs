@@ -220,7 +220,7 @@ async fn ask(common: &Common) -> anyhow::Result<()> {
 async fn is_heard_of(client: &Client) -> anyhow::Result<()> {
     let say = |error: ordo_cli::CliError| anyhow::anyhow!("{}", error.text(&ordo_cli::show::Look::plain()).trim());
     let status: StatusReply = client.ask("proxy", proxy::STATUS, &Nothing {}).await.map_err(say)?;
-    for role in ["controller", "proxy", "history", "monitor", "cleanup", "agent"] {
+    for role in ["controller", "proxy", "history", "daily-plan", "monitor", "cleanup", "agent"] {
         let of_role = |heartbeat: &&Heartbeat| heartbeat.role.starts_with(role);
         if !status.instances.iter().filter(of_role).any(|heartbeat| heartbeat.activity == Activity::Active) {
             bail!("no {role} is heard of yet");

@@ -15,9 +15,12 @@
 //! - `cleanup`: deleting what is old enough, and how far that is
 //! - `output`: chunks of logs, and when a log is complete
 //! - `monitor`: what people are told: rules, notifications, mails
+//! - [`plan`]: starts of schedules: planned, asked for, and what became of them
 //! - `partition`: months of the table `events`
 //! - `read`: answers to `ordo_contract::request::history`
 //! - [`StoreError`]: what was attempted, where, and whether it passes by itself
+
+pub mod plan;
 
 mod cleanup;
 mod connect;

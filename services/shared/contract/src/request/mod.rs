@@ -8,6 +8,7 @@
 pub mod catalog;
 pub mod cleanup;
 pub mod controller;
+pub mod daily_plan;
 pub mod monitor;
 
 use chrono::NaiveDate;
