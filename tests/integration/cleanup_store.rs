@@ -52,7 +52,7 @@ pub async fn rows(postgres: &TestPostgres, table: &str) -> u64 {
     sql(postgres, DatabaseRole::Owner, format!("SELECT count(*) FROM {table}")).await.unwrap().parse().unwrap()
 }
 
-fn days(n: i64) -> DateTime<Utc> {
+pub fn days(n: i64) -> DateTime<Utc> {
     Utc::now() - TimeDelta::days(n)
 }
 
@@ -74,7 +74,7 @@ async fn finish(store: &Store, step: &mut CleanupStep, size: u32, dry_run: bool)
 }
 
 /// Begins, does and ends a run of one kind.
-async fn clean(store: &Store, kind: RetentionKind, cut_off: DateTime<Utc>, size: u32, dry_run: bool) -> Counts {
+pub async fn clean(store: &Store, kind: RetentionKind, cut_off: DateTime<Utc>, size: u32, dry_run: bool) -> Counts {
     let run = begin(store, &[kind], cut_off, dry_run).await;
     let mut step = run.steps[0].clone();
     let counts = finish(store, &mut step, size, dry_run).await;
@@ -83,7 +83,7 @@ async fn clean(store: &Store, kind: RetentionKind, cut_off: DateTime<Utc>, size:
     counts
 }
 
-fn counts<const N: usize>(all: [(&str, u64); N]) -> Counts {
+pub fn counts<const N: usize>(all: [(&str, u64); N]) -> Counts {
     all.into_iter().map(|(name, n)| (name.to_owned(), n)).collect()
 }
 
@@ -287,6 +287,8 @@ async fn the_role_can_delete_only_what_is_its_own() {
         "UPDATE orders SET state = 'finished'".to_owned(),
         "UPDATE steps SET state = 'succeeded'".to_owned(),
         "INSERT INTO events SELECT * FROM events".to_owned(),
+        "UPDATE notifications SET state = 'new'".to_owned(),
+        "DELETE FROM monitor_gathered".to_owned(),
         "SELECT ordo_create_event_partition('2024-01-01')".to_owned(),
         // The function has the last word, whatever cut-off it is told.
         format!("SELECT ordo_drop_event_partition('{this_month}', now() + interval '1 year')"),

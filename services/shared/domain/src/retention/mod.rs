@@ -58,7 +58,7 @@ pub enum RetentionKind {
     Plan,
     /// Alerts and their mails, and the stream NOTICES.
     Notifications,
-    /// Warnings and errors of Ordo and of others, in the database and in the stream LOGS.
+    /// Warnings and errors of Ordo and of others: the stream LOGS.
     Logs,
     /// The stream OUTPUT: what jobs printed, on its way into the history.
     Output,

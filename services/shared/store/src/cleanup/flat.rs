@@ -11,14 +11,53 @@ pub(super) struct Flat {
     name: &'static str,
     table: &'static str,
     /// Of row `r`; `$1` is the cut-off.
-    over: &'static str,
+    over: String,
 }
 
-/// In the order in which they are cleaned up: what refers to others goes first.
-pub(super) fn tables(kind: RetentionKind) -> &'static [Flat] {
+impl Flat {
+    fn new(name: &'static str, table: &'static str, over: impl Into<String>) -> Self {
+        Self { name, table, over: over.into() }
+    }
+}
+
+/// Notification `n` by itself: old, about nothing that may still end or come back, and not waiting to be told. What lasts (an
+/// agent that is away) stays until it is over: it would be told anew.
+const OVER_NOTIFICATION: &str = "greatest(n.at, n.recovered_at, n.acknowledged_at) < $1 \
+    AND NOT EXISTS (SELECT FROM monitor_gathered g WHERE g.notification = n.id) \
+    AND (n.recovered_at IS NOT NULL OR n.kind NOT IN ('agent_away', 'role_without_active') \
+        AND NOT EXISTS (SELECT FROM orders o WHERE o.order_id = n.order_id AND o.state IN ('scheduled', 'started', 'failed')) \
+        AND NOT EXISTS (SELECT FROM monitor_orders w WHERE w.order_id = n.order_id))";
+
+/// Mail `m`: old, not on its way to anybody, and about notifications that are over. The answer to a failure, when it
+/// recovers at last, belongs to its thread.
+fn over_mail() -> String {
+    format!(
+        "m.at < $1 AND NOT EXISTS (SELECT FROM outbox e WHERE e.service = 'monitor' AND e.state = 'waiting' \
+            AND e.key >= 'mail/' || m.id || '/' AND e.key < 'mail/' || m.id || '0') \
+         AND NOT EXISTS (SELECT FROM notifications n WHERE n.id = ANY(m.notifications) AND NOT ({OVER_NOTIFICATION}))"
+    )
+}
+
+/// In the order in which they are cleaned up: what refers to others goes first. A condition must not depend on whether an
+/// earlier table is cleaned up already: a dry run counts all of them as they are.
+pub(super) fn tables(kind: RetentionKind) -> Vec<Flat> {
     match kind {
-        RetentionKind::Commands => &[Flat { name: "commands", table: "commands", over: "r.at < $1" }],
-        _ => &[],
+        RetentionKind::Commands => vec![Flat::new("commands", "commands", "r.at < $1")],
+        RetentionKind::Notifications => {
+            let over_mail = over_mail();
+            let told = format!("SELECT FROM mails m WHERE m.notifications @> ARRAY[r.id] AND NOT ({over_mail})");
+            vec![
+                // With its deliveries.
+                Flat::new("mails", "mails", over_mail.replace("m.", "r.")),
+                Flat::new(
+                    "notifications",
+                    "notifications",
+                    format!("{} AND NOT EXISTS ({told})", OVER_NOTIFICATION.replace("n.", "r.")),
+                ),
+                Flat::new("threads", "monitor_threads", "greatest(r.changed_at, r.quiet_until) < $1"),
+            ]
+        }
+        _ => Vec::new(),
     }
 }
 

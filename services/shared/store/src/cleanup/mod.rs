@@ -96,11 +96,8 @@ impl Store {
         match kind {
             RetentionKind::Orders => self.order_page(tx, page, mode).await,
             RetentionKind::Events => self.event_page(tx, page, mode).await,
-            kind => match flat::tables(kind) {
-                // Nothing of it is in the database.
-                [] => Ok(Batch::default()),
-                tables => self.flat_page(tx, tables, page, mode).await,
-            },
+            // Of some kinds nothing is in the database.
+            kind => self.flat_page(tx, &flat::tables(kind), page, mode).await,
         }
     }
 }
