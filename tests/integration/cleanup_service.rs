@@ -182,6 +182,66 @@ async fn a_twin_goes_on_where_the_killed_one_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_retention_that_keeps_more_holds_at_once_also_in_the_run_that_is_under_way() {
+    let stage = Stage::start().await;
+    old_orders(&stage.postgres, "old", 3000, Utc::now() - TimeDelta::days(100)).await;
+    stage.deploy("retention: default\nbatch: 10\nwindow: { days: [] }\n".into()).await;
+    let cleanup = stage.cleanup("x1");
+    wait_until(LIMIT, "the retention", async || stage.status().await.version == Some(1)).await;
+    let run = stage.ask_to_run(false).await.run.run;
+    wait_until(LIMIT, "some batches", async || rows(&stage.postgres, "orders").await < 5_900).await;
+    stage.deploy("retention: default\nbatch: 10\nwindow: { days: [] }\nkeep: { orders: forever }\n".into()).await;
+    let ended = stage.ended(run).await;
+    let left = rows(&stage.postgres, "orders").await;
+    assert!(left > 0 && left == 6000 - orders(&ended), "{left} are left: {ended:#?}");
+    let note = ended.steps.iter().find(|step| step.kind == RetentionKind::Orders).unwrap().note.clone();
+    assert_eq!(note.as_deref(), Some("kept for longer by version 2 of the retention"));
+    cleanup.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_begun_before_it_is_known_which_retention_holds() {
+    let stage = Stage::start().await;
+    old_orders(&stage.postgres, "old", 20, Utc::now() - TimeDelta::days(100)).await;
+    // The window is open, and nothing of orders ever goes.
+    stage.deploy("retention: default\nwindow: { from: 00:00, to: 00:00 }\nkeep: { orders: 20d }\n".into()).await;
+    stage.deploy("retention: default\nwindow: { from: 00:00, to: 00:00 }\nkeep: { orders: forever }\n".into()).await;
+    let cleanup = stage.cleanup("x1");
+    let mut runs = Vec::new();
+    wait_until(LIMIT, "a run of the window", async || {
+        runs = stage.status().await.runs;
+        runs.iter().any(|run| run.state == "done")
+    })
+    .await;
+    assert!(runs.len() == 1 && runs[0].steps.iter().all(|step| step.kind != RetentionKind::Orders), "{runs:#?}");
+    assert_eq!(rows(&stage.postgres, "orders").await, 40);
+    cleanup.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_window_that_closes_ends_the_run_and_the_next_one_goes_on() {
+    let stage = Stage::start().await;
+    old_orders(&stage.postgres, "old", 3000, Utc::now() - TimeDelta::days(100)).await;
+    stage.deploy("retention: default\nbatch: 10\nwindow: { days: [] }\n".into()).await;
+    let cleanup = stage.cleanup("x1");
+    wait_until(LIMIT, "the retention", async || stage.status().await.version == Some(1)).await;
+    let run = stage.ask_to_run(false).await.run.run;
+    wait_until(LIMIT, "some batches", async || rows(&stage.postgres, "orders").await < 5_900).await;
+    cleanup.kill().await;
+    // As if it had been begun by a window that is closed now.
+    let closed = "UPDATE cleanup_runs SET until = now(), asked_by = NULL";
+    sql(&stage.postgres, DatabaseRole::Owner, closed).await.unwrap();
+    let cleanup = stage.cleanup("x1");
+    let ended = stage.ended(run).await;
+    assert_eq!(ended.state, "stopped", "{ended:#?}");
+    let left = rows(&stage.postgres, "orders").await;
+    assert!(left > 0 && left == 6000 - orders(&ended), "{left} are left: {ended:#?}");
+    let next = stage.run(false).await;
+    assert_eq!((next.state.as_str(), orders(&next)), ("done", left));
+    cleanup.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn it_works_by_itself_in_the_window_of_the_retention_that_is_deployed() {
     let stage = Stage::start().await;
     old_orders(&stage.postgres, "old", 20, Utc::now() - TimeDelta::days(30)).await;

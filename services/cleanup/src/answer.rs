@@ -49,7 +49,7 @@ async fn run(here: &Instance, call: &Call, service: &Cleanup) -> Result<Bytes, C
         let text = format!("{what} is under way since {}; `ordo cleanup status` shows how far it is", run.started_at);
         return Err(answer::error(status::REFUSED, "busy", text));
     }
-    service.look.notify_one();
+    service.begun.notify_one();
     answer::encode(&request::CleanupRunReply { run: line(run), joined: !is_new })
 }
 

@@ -1,6 +1,7 @@
 //! One run: each kind in turn, batch by batch, with pauses for those who do the work of the day.
 
 use crate::elsewhere::{self, Done};
+use crate::policy;
 use chrono::Utc;
 use ordo_contract::name::StreamKind;
 use ordo_domain::OrderId;
@@ -8,6 +9,7 @@ use ordo_domain::retention::RetentionKind;
 use ordo_service::{Active, BackOff, Passing, Pause, Stop, chain};
 use ordo_store::{CleanupRun, CleanupState, CleanupStep, StoreError, add_all};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// A batch is to take about this: longer ones become smaller.
 const BATCH_TIME: Duration = Duration::from_millis(300);
@@ -15,6 +17,8 @@ const BATCH_TIME: Duration = Duration::from_millis(300);
 const LEAST: u32 = 10;
 /// The history is so far behind that every batch would make it worse: none until it is better.
 const FAR_BEHIND: u64 = 20_000;
+/// Seconds to wait for that before each batch: a history that is away for good must not end all cleaning up.
+const LONGEST_WAIT: u32 = 60;
 /// One more pause as long as the batch for each so many commits that the history is behind.
 const BEHIND: u64 = 1_000;
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -28,14 +32,15 @@ enum Next {
     Leave,
 }
 
-pub(crate) async fn carry_out(active: &Active, run: CleanupRun) -> Result<(), Stop> {
+/// `retention` changes when another one holds.
+pub(crate) async fn carry_out(active: &Active, run: CleanupRun, retention: &watch::Receiver<u64>) -> Result<(), Stop> {
     tracing::info!(run = run.run, asked_by = run.asked_by, dry_run = run.dry_run, "cleaning up");
     let mut failed = run.steps.iter().any(|step| step.state == CleanupState::Failed);
     for step in &run.steps {
         if step.state != CleanupState::Waiting {
             continue;
         }
-        let worker = Worker { active, run: &run };
+        let mut worker = Worker { active, run: &run, retention: retention.clone() };
         let mut step = step.clone();
         match worker.step(&mut step).await? {
             Next::On => failed |= step.state == CleanupState::Failed,
@@ -60,10 +65,17 @@ async fn end(active: &Active, run: &CleanupRun, state: CleanupState) -> Result<(
 struct Worker<'a> {
     active: &'a Active,
     run: &'a CleanupRun,
+    retention: watch::Receiver<u64>,
 }
 
 impl Worker<'_> {
-    async fn step(&self, step: &mut CleanupStep) -> Result<Next, Stop> {
+    async fn step(&mut self, step: &mut CleanupStep) -> Result<Next, Stop> {
+        if self.is_over() {
+            return Ok(Next::Leave);
+        }
+        if self.is_kept_longer(step).await? {
+            return Ok(Next::On);
+        }
         if let Some(stream) = elsewhere::stream(step.kind) {
             let purge = || elsewhere::purge(self.active, stream, step.cut_off, self.run.dry_run);
             // What lies on the bus goes first; the rows of the same kind follow in batches.
@@ -100,18 +112,36 @@ impl Worker<'_> {
         }
     }
 
+    /// What was deployed since the run began, because it would take too much perhaps, holds at once.
+    async fn is_kept_longer(&mut self, step: &mut CleanupStep) -> Result<bool, Stop> {
+        self.retention.mark_unchanged();
+        let policy = policy::known(self.active).await?;
+        // The database keeps microseconds.
+        let until = step.cut_off - chrono::TimeDelta::milliseconds(1);
+        if policy.retention.cut_off(step.kind, self.run.started_at).is_some_and(|cut_off| cut_off >= until) {
+            return Ok(false);
+        }
+        let version = policy.version.map_or_else(|| "the defaults".to_owned(), |version| format!("version {version}"));
+        let note = Some(format!("kept for longer by {version} of the retention"));
+        self.note(step, Ok(Done { note, ..Done::default() }), true).await?;
+        Ok(true)
+    }
+
     fn is_over(&self) -> bool {
         self.run.until.is_some_and(|until| Utc::now() >= until)
     }
 
     /// Deletes (or counts) rows until there are none left.
-    async fn rows(&self, step: &mut CleanupStep) -> Result<Next, Stop> {
+    async fn rows(&mut self, step: &mut CleanupStep) -> Result<Next, Stop> {
         let store = self.active.store();
         let mut size = self.run.batch.max(LEAST);
         let mut pause = Pause::new(BackOff::NEAR);
         while step.state == CleanupState::Waiting {
             if self.is_over() {
                 return Ok(Next::Leave);
+            }
+            if self.retention.has_changed().unwrap_or(false) && self.is_kept_longer(step).await? {
+                return Ok(Next::On);
             }
             let begun = Instant::now();
             match store.clean_batch(step, size, self.run.dry_run).await {
@@ -134,11 +164,7 @@ impl Worker<'_> {
                 }
             }
             let took = begun.elapsed();
-            size = match took {
-                long if long > BATCH_TIME * 2 => (size / 2).max(LEAST),
-                short if short < BATCH_TIME / 2 => (size * 2).min(self.run.batch.max(LEAST)),
-                _ => size,
-            };
+            size = size_after(took, size, self.run.batch.max(LEAST));
             if step.state == CleanupState::Waiting && !self.run.dry_run {
                 self.yield_to_others(took).await?;
             }
@@ -153,11 +179,14 @@ impl Worker<'_> {
     }
 
     /// Failed orders, one by one: each is looked at again before it is cancelled.
-    async fn failed_orders(&self, step: &mut CleanupStep) -> Result<Next, Stop> {
+    async fn failed_orders(&mut self, step: &mut CleanupStep) -> Result<Next, Stop> {
         let store = self.active.store();
         loop {
             if self.is_over() {
                 return Ok(Next::Leave);
+            }
+            if self.retention.has_changed().unwrap_or(false) && self.is_kept_longer(step).await? {
+                return Ok(Next::On);
             }
             let after = step.position.as_ref().and_then(|p| p.as_str()).and_then(|id| OrderId::new(id).ok());
             let (cut_off, size) = (step.cut_off, self.run.batch.min(100));
@@ -254,17 +283,15 @@ impl Worker<'_> {
 
     /// As long as the batch took, longer where the history is behind: half of the time is the others', at least.
     async fn yield_to_others(&self, took: Duration) -> Result<(), Stop> {
-        let mut pause = took;
-        loop {
-            let behind = self.history_is_behind().await;
+        let mut behind = self.history_is_behind().await;
+        for _ in 0..LONGEST_WAIT {
             if behind < FAR_BEHIND || self.is_over() {
-                let times = u32::try_from(behind / BEHIND).unwrap_or(u32::MAX);
-                pause = pause.saturating_add(took.saturating_mul(times)).min(LONGEST_PAUSE);
                 break;
             }
             self.rest(Duration::from_secs(1)).await?;
+            behind = self.history_is_behind().await;
         }
-        self.rest(pause).await
+        self.rest(pause_after(took, behind)).await
     }
 
     async fn rest(&self, pause: Duration) -> Result<(), Stop> {
@@ -281,5 +308,47 @@ impl Worker<'_> {
             Ok(Some(info)) => info.pending + info.unacknowledged,
             _ => 0,
         }
+    }
+}
+
+/// As long as the batch took, and once more for each so many commits that the history is behind.
+fn pause_after(took: Duration, behind: u64) -> Duration {
+    let times = u32::try_from(behind / BEHIND).unwrap_or(u32::MAX).saturating_add(1);
+    took.saturating_mul(times).min(LONGEST_PAUSE)
+}
+
+/// The next batch is half as large where the last took too long, and grows again up to `most`.
+fn size_after(took: Duration, size: u32, most: u32) -> u32 {
+    if took > BATCH_TIME * 2 {
+        (size / 2).max(LEAST)
+    } else if took < BATCH_TIME / 2 {
+        size.saturating_mul(2).min(most)
+    } else {
+        size
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_yields_as_long_as_it_took_and_longer_while_the_history_is_behind() {
+        let took = Duration::from_millis(200);
+        assert_eq!(pause_after(took, 0), took);
+        assert_eq!(pause_after(took, 999), took);
+        assert_eq!(pause_after(took, 3_500), took * 4);
+        assert_eq!(pause_after(took, FAR_BEHIND - 1), took * 20);
+        assert_eq!(pause_after(took, u64::MAX), LONGEST_PAUSE);
+    }
+
+    #[test]
+    fn batches_that_take_too_long_become_smaller_and_grow_again() {
+        let (slow, quick) = (Duration::from_secs(2), Duration::from_millis(10));
+        assert_eq!(size_after(slow, 1_000, 1_000), 500);
+        assert_eq!(size_after(slow, LEAST, 1_000), LEAST);
+        assert_eq!(size_after(BATCH_TIME, 500, 1_000), 500);
+        assert_eq!(size_after(quick, 500, 1_000), 1_000);
+        assert_eq!(size_after(quick, 1_000, 1_000), 1_000);
     }
 }

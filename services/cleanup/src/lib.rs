@@ -25,9 +25,8 @@ use ordo_contract::request::cleanup as request;
 use ordo_journal::{Call, CallError};
 use ordo_runtime::CancellationToken;
 use ordo_service::{Active, Instance, LeasedService, Part, Stop};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 /// Runs the service until `shutdown`.
 ///
@@ -39,8 +38,10 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
 
 #[derive(Default)]
 struct Cleanup {
-    /// A run was begun by a request, or another retention holds.
-    look: Arc<Notify>,
+    /// A run was begun by a request.
+    begun: Notify,
+    /// Counts up when another retention holds.
+    retention: watch::Sender<u64>,
     /// The retention that holds is known: this instance is active and its rows are up to date.
     ready: AtomicBool,
 }
@@ -68,11 +69,11 @@ impl LeasedService for Cleanup {
         self.ready.store(false, Ordering::Relaxed);
         let asked = active.wakes.runs();
         let parts: Vec<Part<'_>> = vec![
-            Box::pin(policy::follow(active, self.look.clone())),
+            Box::pin(policy::follow(active, self.retention.clone())),
             Box::pin(async {
                 policy::caught_up(active).await?;
                 self.ready.store(true, Ordering::Relaxed);
-                when::keep_clean(active, &self.look, asked).await
+                when::keep_clean(active, &self.begun, asked, self.retention.subscribe()).await
             }),
         ];
         active.together(parts).await

@@ -7,9 +7,8 @@ use ordo_domain::retention::{DEFAULT_NAME, Retention};
 use ordo_journal::BusError;
 use ordo_service::{Active, BackOff, Instance, Pause, Stop, chain};
 use ordo_store::{RetentionRows, StoreError};
-use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 /// Commits in one transaction.
 const BATCH: usize = 500;
@@ -33,7 +32,7 @@ pub(crate) enum NotKnown {
 
 /// Follows the journal, of which only deployments of the retention matter. Where it does not reach back far enough, what is
 /// deployed now is the beginning.
-pub(crate) async fn follow(active: &Active, changed: Arc<Notify>) -> Result<(), Stop> {
+pub(crate) async fn follow(active: &Active, changed: watch::Sender<u64>) -> Result<(), Stop> {
     ordo_service::project::run(active, RetentionRows::new(changed), BATCH).await
 }
 

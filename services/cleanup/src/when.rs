@@ -14,13 +14,19 @@ const LOOK: Duration = Duration::from_secs(20);
 /// Runs are forgotten after this.
 const REMEMBERED: chrono::TimeDelta = chrono::TimeDelta::days(90);
 
-/// Cleans up for good. `asked` changes with each "run now".
-pub(crate) async fn keep_clean(active: &Active, look: &Notify, mut asked: watch::Receiver<u64>) -> Result<(), Stop> {
+/// Cleans up for good. `asked` changes with each "run now", `retention` when another one holds.
+pub(crate) async fn keep_clean(
+    active: &Active,
+    begun: &Notify,
+    mut asked: watch::Receiver<u64>,
+    mut retention: watch::Receiver<u64>,
+) -> Result<(), Stop> {
     loop {
         if let Some(run) = active.retry(|| active.store().running_cleanup()).await? {
-            clean::carry_out(active, run).await?;
+            clean::carry_out(active, run, &retention).await?;
             continue;
         }
+        retention.mark_unchanged();
         let policy = policy::known(active).await?;
         let now = Utc::now();
         if asked.has_changed().unwrap_or(false) {
@@ -42,7 +48,8 @@ pub(crate) async fn keep_clean(active: &Active, look: &Notify, mut asked: watch:
         tokio::select! {
             () = active.stop.cancelled() => return Err(Stop::Told),
             () = tokio::time::sleep(pause) => {}
-            () = look.notified() => {}
+            () = begun.notified() => {}
+            Ok(()) = retention.changed() => {}
             Ok(()) = asked.changed() => asked.mark_changed(),
         }
     }

@@ -10,8 +10,7 @@ use ordo_contract::request::catalog::DeployedReply;
 use ordo_domain::catalog::DefinitionKind;
 use ordo_domain::retention::DEFAULT_NAME;
 use ordo_domain::{ContentHash, Event};
-use std::sync::Arc;
-use tokio::sync::Notify;
+use tokio::sync::watch;
 
 /// The retention named `default`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,12 +26,12 @@ pub struct DeployedRetention {
 pub struct RetentionRows {
     /// In the batch that is being written.
     changed: bool,
-    told: Arc<Notify>,
+    told: watch::Sender<u64>,
 }
 
 impl RetentionRows {
-    /// Tells `told` when another retention holds.
-    pub fn new(told: Arc<Notify>) -> Self {
+    /// Counts up `told` when another retention holds.
+    pub fn new(told: watch::Sender<u64>) -> Self {
         Self { changed: false, told }
     }
 }
@@ -72,7 +71,7 @@ impl Rows for RetentionRows {
 
     fn committed(&mut self) {
         if std::mem::take(&mut self.changed) {
-            self.told.notify_one();
+            self.told.send_modify(|count| *count += 1);
         }
     }
 }
