@@ -21,7 +21,7 @@ test: servers ## set up what is missing, run every test
 	$(CARGO) test --workspace --exclude ordo-tests --no-fail-fast
 	$(CARGO) test --package ordo-tests --lib --test architecture --test golden --test simulation
 	$(CARGO) test --package ordo-tests --test integration --no-fail-fast -- --test-threads=2
-	$(CARGO) test --package ordo-tests --test e2e --test chaos --no-fail-fast -- --test-threads=1
+	$(CARGO) test --package ordo-tests --test e2e --test chaos --test soak --no-fail-fast -- --test-threads=1
 
 check: ## format, lints, architecture, freshness of the schemas
 	$(CARGO) fmt --all --check

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 /// What an issue wants of a figure, in its unit.
 #[derive(Debug, Clone, Copy)]
 pub enum Reach {
-    #[allow(dead_code, reason = "of rates; no issue states one yet")]
     AtLeast(f64),
     AtMost(f64),
 }

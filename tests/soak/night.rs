@@ -1,29 +1,35 @@
 //! A site in which 50 schedules tick each second, and what kills its processes one after the other.
 
+use crate::mails::Post;
 use chrono::{DateTime, Utc};
 use ordo_cli::command::deploy::DeployText;
 use ordo_contract::commit::Commit;
 use ordo_contract::name::StreamKind;
 use ordo_contract::replica::Replica;
-use ordo_domain::{Event, Instant};
+use ordo_domain::Event;
 use ordo_journal::FollowFrom;
+use ordo_testkit::TestFolder;
 use ordo_tests::Up;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub const SCHEDULES: usize = 50;
 /// One process at a time, so often: the site is whole again, as a rule, before the next one goes.
 const BETWEEN_KILLS: Duration = Duration::from_secs(4);
 /// For what was under way at the end.
-const AFTERWARDS: Duration = Duration::from_secs(120);
+pub const AFTERWARDS: Duration = Duration::from_secs(120);
 
-/// The first schedules' orders fail when their second is a multiple of ten: something to be told of.
-pub const FAILING: usize = 5;
+/// The orders of so many schedules fail when they run in a second that is a multiple of ten: something to be told of.
+const FAILING: usize = 5;
+
+/// Repeats are folded, but not beyond what a test waits for.
+const RULE: &str = "rule: failures\non: [failed]\nnotify: [ops@example.org]\nfold: 10s\n";
 
 pub struct Night {
     pub up: Up,
+    pub post: Post,
     /// Up to here ticks are counted.
-    pub end: Instant,
+    pub end: DateTime<Utc>,
 }
 
 /// How long schedules tick, from the environment.
@@ -47,41 +53,50 @@ fn definitions() -> String {
             n < FAILING
         )
     };
-    format!("{workflow}{}", (0..SCHEDULES).map(schedule).collect::<String>())
+    format!("{RULE}---\n{workflow}{}", (0..SCHEDULES).map(schedule).collect::<String>())
 }
 
 impl Night {
-    /// Lets it pass. `beside` is told the number of each round of kills, and does what else there is to do to the site.
-    pub async fn pass(mut beside: impl AsyncFnMut(&Up, usize)) -> Self {
-        let up = Up::start("soak");
+    /// Lets it pass.
+    pub async fn pass() -> Self {
+        let folder = TestFolder::new("soak");
+        let mut post = Post::start(folder.path());
+        let port = post.port.to_string();
+        let mail = [("HOST", "127.0.0.1"), ("PORT", &port), ("TLS", "none"), ("HELLO", "localhost")];
+        let mail = mail.map(|(name, value)| (format!("ORDO_MAIL_SMTP_{name}"), value.to_owned()));
+        let environment: Vec<(&str, &str)> = mail.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let up = Up::start_in(folder, &environment);
         let client = up.client().await;
         let texts = [DeployText { file: "tick.yaml".into(), text: definitions() }];
         ordo_cli::command::deploy::deploy_texts(&client, &texts).await.unwrap_or_else(|e| panic!("deployed: {e}"));
-        let until = tokio::time::Instant::now() + length();
+        let (begin, length) = (Instant::now(), length());
         let mut killed: BTreeMap<String, u32> = BTreeMap::new();
-        let mut round = 0;
-        while tokio::time::Instant::now() < until {
+        while begin.elapsed() < length {
             // All that there are, in turn: who was killed least.
             let next = up.processes().into_keys().min_by_key(|name| killed.get(name).copied().unwrap_or(0));
             if let Some(name) = next {
                 *killed.entry(name.clone()).or_default() += 1;
                 up.kill(&name);
             }
-            beside(&up, round).await;
-            round += 1;
+            // A fifth of the night: two of ten minutes.
+            if (length.mul_f64(0.3)..length.mul_f64(0.5)).contains(&begin.elapsed()) {
+                post.go_away();
+            } else {
+                post.come_back();
+            }
             tokio::time::sleep(BETWEEN_KILLS).await;
         }
+        post.come_back();
         println!("killed: {killed:?}");
         assert!(killed.contains_key("nats") && killed.contains_key("postgres"), "{killed:?}");
-        let end = Utc::now();
-        let night = Self { up, end };
+        let night = Self { up, post, end: Utc::now() };
         night.wait_for_morning().await;
         night
     }
 
     /// Every schedule has ticked beyond the end.
     async fn wait_for_morning(&self) {
-        let begin = std::time::Instant::now();
+        let begin = Instant::now();
         loop {
             let commits = self.journal().await;
             let beyond: BTreeSet<&str> =
@@ -114,7 +129,7 @@ pub fn events(commits: &[Commit]) -> impl Iterator<Item = (DateTime<Utc>, &Event
 }
 
 /// Starts that have an order.
-pub fn starts(commits: &[Commit]) -> impl Iterator<Item = (&str, Instant)> {
+pub fn starts(commits: &[Commit]) -> impl Iterator<Item = (&str, DateTime<Utc>)> {
     events(commits).filter_map(|(_, event)| match event {
         Event::OrderAdded(e) => e.start.as_ref().map(|start| (start.schedule.as_str(), start.instant)),
         _ => None,
