@@ -85,6 +85,7 @@ pub use wake::Wakes;
 
 use bytes::Bytes;
 use ordo_journal::{Call, CallError};
+use tokio_util::sync::CancellationToken;
 
 /// A service of which one instance at a time is active, by lease.
 pub trait LeasedService: Send + Sync + 'static {
@@ -113,6 +114,13 @@ pub trait LeasedService: Send + Sync + 'static {
     fn answer(&self, here: &Instance, call: &Call) -> impl Future<Output = Result<Bytes, CallError>> + Send {
         let _ = here;
         route::nothing(call)
+    }
+
+    /// What every instance does beside, active or not: from when it is connected until it ends. It must not end the process,
+    /// and is dropped when it does not end soon after `stop`.
+    fn beside(&self, here: &Instance, stop: &CancellationToken) -> impl Future<Output = ()> + Send {
+        let _ = (here, stop);
+        std::future::ready(())
     }
 
     /// What it does while this instance holds the lease, until `active.stop`. Then it ends soon: what is under way may

@@ -23,6 +23,8 @@ use tokio_util::sync::CancellationToken;
 const PROBE: Duration = PERIOD;
 /// For the endpoints to take back their subscriptions.
 const UNSUBSCRIBE: Duration = Duration::from_millis(50);
+/// For what is done beside to end.
+const BESIDE: Duration = Duration::from_secs(2);
 
 /// Runs a service until `shutdown`, or until it is asked to restart.
 ///
@@ -53,6 +55,12 @@ pub async fn run<S: LeasedService>(
     let serving = serve(&service, &here, &ending).await?;
     tokio::spawn(probe(here.clone(), background.clone()));
     tokio::spawn(beat(here.clone(), background.clone()));
+    let stop_beside = ending.token.child_token();
+    let _stop_beside = stop_beside.clone().drop_guard();
+    let beside = tokio::spawn({
+        let (service, here) = (service.clone(), here.clone());
+        async move { service.beside(&here, &stop_beside).await }
+    });
     let outcome = match wait_for_database(&here, &ending.token).await {
         Ok(true) => {
             tracing::info!(role = S::ROLE, instance = here.settings.instance, site = here.settings.site, "serves");
@@ -63,6 +71,10 @@ pub async fn run<S: LeasedService>(
         Err(error) => Err(error),
     };
     here.status.activity(Activity::Stopping);
+    let dropping = beside.abort_handle();
+    if tokio::time::timeout(BESIDE, beside).await.is_err() {
+        dropping.abort();
+    }
     leave(&here, serving).await;
     background.cancel();
     let _ = writing.await;
