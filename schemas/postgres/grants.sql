@@ -36,6 +36,9 @@ BEGIN
         GRANT SELECT, INSERT, UPDATE, DELETE ON plan_schedules, plan_changes, plan_orders, plan_starts, plan_skips,
             plan_notes TO ordo_daily_plan;
     END IF;
+    IF EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'ordo_log_notification') THEN
+        GRANT SELECT, INSERT, UPDATE, DELETE ON log_rules, log_folds TO ordo_log_notification;
+    END IF;
     IF EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'ordo_read') THEN
         GRANT USAGE ON SCHEMA public TO ordo_read;
         GRANT SELECT ON ALL TABLES IN SCHEMA public TO ordo_read;

@@ -132,6 +132,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("services/daily-plan", DAILY_PLAN),
     ("services/monitor", MONITOR),
     ("services/cleanup", LEASED),
+    ("services/log-notification", LOG_NOTIFICATION),
     ("services/cli", CLI),
 ];
 
@@ -239,6 +240,30 @@ const MONITOR: &[&str] = &[
     "schemars",
     "serde",
     "serde_json",
+    "thiserror",
+    "tokio",
+    "tokio-util",
+    "tracing",
+];
+/// It alone reads syslog, from sockets.
+const LOG_NOTIFICATION: &[&str] = &[
+    "ordo-domain",
+    "ordo-contract",
+    "ordo-journal",
+    "ordo-runtime",
+    "ordo-service",
+    "ordo-store",
+    "anyhow",
+    "bytes",
+    "chrono",
+    "futures",
+    "memchr",
+    "nix",
+    "rand",
+    "schemars",
+    "serde",
+    "serde_json",
+    "syslog_loose",
     "thiserror",
     "tokio",
     "tokio-util",

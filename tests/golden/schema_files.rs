@@ -58,6 +58,7 @@ fn files() -> BTreeMap<String, String> {
     add("config/daily-plan", schema::<ordo_daily_plan::Config>());
     add("config/monitor", schema::<ordo_monitor::Config>());
     add("config/cleanup", schema::<ordo_cleanup::Config>());
+    add("config/log-notification", schema::<ordo_log_notification::Config>());
     files
 }
 

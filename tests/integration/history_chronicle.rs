@@ -228,6 +228,12 @@ impl Chronicle {
             .map(|(_, _, d)| d.version)
     }
 
+    /// Something of a kind that does not happen by itself.
+    pub fn happens(&mut self, event: Event) {
+        assert!(self.decide(vec![event]), "not in this state");
+        self.commit();
+    }
+
     fn something(&mut self) {
         let open: Vec<OrderId> =
             self.site.orders.values().filter(|o| !o.state.is_terminated()).map(|o| o.id.clone()).collect();

@@ -2,6 +2,7 @@
 
 use crate::cleanup_case::Cleanup;
 use crate::plan_case::Plan;
+use crate::log_case::LogNotification;
 use crate::service_probe::Probe;
 use crate::service_site::{Candidate, Told};
 
@@ -18,6 +19,7 @@ async fn an_instance_in_a_process_of_its_own() {
         <Probe as Candidate>::ROLE => told.run::<Probe>(shutdown).await,
         <Cleanup as Candidate>::ROLE => told.run::<Cleanup>(shutdown).await,
         <Plan as Candidate>::ROLE => told.run::<Plan>(shutdown).await,
+        <LogNotification as Candidate>::ROLE => told.run::<LogNotification>(shutdown).await,
         other => panic!("{other} is no service of these tests"),
     };
     let exit = match outcome {

@@ -50,6 +50,12 @@ pub trait Candidate: Sized + 'static {
         async {}
     }
 
+    /// What happens besides commits while the site lives on; may make some, too.
+    fn beside(site: &mut ServiceSite<Self>) -> impl Future<Output = ()> {
+        let _ = site;
+        std::future::ready(())
+    }
+
     /// Where its process can be told to die: `ORDO_TEST_DIE_AT=<point>`.
     fn points() -> Vec<&'static str> {
         Vec::new()
@@ -151,6 +157,7 @@ impl<C: Candidate> ServiceSite<C> {
             return;
         }
         self.life.live(commits);
+        C::beside(self).await;
         for bytes in &self.life.commits[self.appended..] {
             self.journal.append(self.appended as u64, Bytes::from(bytes.clone())).await.unwrap();
             self.appended += 1;

@@ -3,8 +3,10 @@
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use ordo_cli::Common;
+use ordo_contract::log::LogRecord;
 use ordo_contract::name::SiteNames;
 use ordo_contract::right::User;
+use ordo_domain::log_rule::Severity;
 use ordo_journal::{Bus, BusConfig, Headers, Outgoing};
 use ordo_runtime::exit::RestartWanted;
 use ordo_runtime::logging::{self, LogLine};
@@ -36,6 +38,8 @@ pub enum Role {
     Monitor,
     /// Takes away what is older than it is to be kept
     Cleanup,
+    /// Takes syslog, and makes notices of it and of the warnings of Ordo itself
+    LogNotification,
 }
 
 impl Role {
@@ -49,6 +53,7 @@ impl Role {
             Role::DailyPlan => "daily-plan",
             Role::Monitor => "monitor",
             Role::Cleanup => "cleanup",
+            Role::LogNotification => "log-notification",
         }
     }
 }
@@ -120,6 +125,7 @@ role_config! {
     ordo_daily_plan::Config => User::DailyPlan,
     ordo_monitor::Config => User::Monitor,
     ordo_cleanup::Config => User::Cleanup,
+    ordo_log_notification::Config => User::LogNotification,
 }
 
 impl RoleConfig for ordo_agent::Config {
@@ -141,6 +147,7 @@ pub fn run(arguments: &Arguments, common: &Common) -> ExitCode {
         Role::DailyPlan => role(arguments, common, ordo_daily_plan::run),
         Role::Monitor => role(arguments, common, ordo_monitor::run),
         Role::Cleanup => role(arguments, common, ordo_cleanup::run),
+        Role::LogNotification => role(arguments, common, ordo_log_notification::run),
     }
 }
 
@@ -243,9 +250,15 @@ async fn forward_lines(mut lines: mpsc::Receiver<LogLine>, role: RoleSettings, u
         }
         let Some(bus) = &bus else { continue };
         let subject = site.log(&user.name(), &role.instance, line.level);
-        if let Ok(body) = serde_json::to_vec(&line) {
+        if let Ok(body) = serde_json::to_vec(&record(line, &role.node)) {
             // A line that the bus does not take is on stderr all the same.
             let _ = bus.try_publish(&Outgoing::new(subject, Headers::default(), body), LINE_LIMIT).await;
         }
     }
+}
+
+fn record(line: LogLine, node: &str) -> LogRecord {
+    let level = if line.level == "error" { Severity::Error } else { Severity::Warning };
+    let LogLine { at, target, message, fields, .. } = line;
+    LogRecord { at, level, target, message, fields, host: node.to_owned(), syslog: None }
 }

@@ -63,6 +63,9 @@ pub enum Command {
     /// Show what the jobs of an order printed
     #[command(after_help = LOGS_HELP)]
     Logs(LogsArguments),
+    /// Warnings and errors of Ordo itself, and what syslog brought
+    #[command(subcommand, after_help = LOG_HELP)]
+    Log(LogCommand),
     /// Look into the past: ended orders and their steps
     #[command(subcommand, after_help = HISTORY_HELP)]
     History(HistoryCommand),
@@ -207,6 +210,16 @@ Examples:
   ordo logs 20261122-D3-backup --step compress --raw > compress.log
 
 Exit codes: 0 shown, 3 not reachable, 4 not found";
+
+const LOG_HELP: &str = "\
+What the jobs of an order print is shown by `ordo logs ORDER`.
+
+Examples:
+  ordo log list --level error               the newest errors, of Ordo itself and from outside
+  ordo log list --role syslog --host 'db*' --grep '(?i)disk'
+  ordo log tail --role 'agent-*'            what agents say, as it comes
+
+Exit codes: 0 shown, 1 not a pattern, 3 not reachable";
 
 const STATUS_HELP: &str = "\
   ● healthy   ◐ runs, but not well   ○ stopped in order   ✖ unknown: silent for longer than it may be
@@ -426,6 +439,48 @@ pub struct LogsArguments {
     /// Bytes as they are: control characters unescaped, nothing in front of the lines
     #[arg(long)]
     pub raw: bool,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum LogCommand {
+    /// Show lines, the oldest first
+    List {
+        #[command(flatten)]
+        which: LogArguments,
+        /// Those behind this place in the stream, as --json shows it [default: the newest]
+        #[arg(long, value_name = "SEQUENCE")]
+        after: Option<u64>,
+        /// At most this many [default: 50]
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        limit: Option<u32>,
+    },
+    /// Show lines as they come, until you stop it
+    Tail {
+        #[command(flatten)]
+        which: LogArguments,
+        /// So many of those before [default: 10]
+        #[arg(long, value_name = "N")]
+        limit: Option<u32>,
+    },
+}
+
+#[derive(Debug, Clone, Default, Args)]
+pub struct LogArguments {
+    /// At least as bad: emergency, alert, critical, error, warning, notice, info, debug
+    #[arg(long)]
+    pub level: Option<ordo_domain::log_rule::Severity>,
+    /// Only of this role, e.g. controller, agent-NAME, syslog; may have * and ?
+    #[arg(long)]
+    pub role: Option<String>,
+    /// Only of this machine; may have * and ?
+    #[arg(long)]
+    pub host: Option<String>,
+    /// Only of this application, ordo-ROLE for Ordo itself; may have * and ?
+    #[arg(long)]
+    pub application: Option<String>,
+    /// Only with this regular expression in the text
+    #[arg(long, value_name = "PATTERN")]
+    pub grep: Option<String>,
 }
 
 #[derive(Debug, Clone, Subcommand)]

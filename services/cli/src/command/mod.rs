@@ -6,6 +6,7 @@ pub mod definition;
 pub mod deploy;
 pub mod events;
 pub mod history;
+pub mod log;
 pub mod logs;
 pub mod notification;
 pub mod order;
@@ -40,6 +41,7 @@ pub async fn dispatch(command: Command, common: &Common, look: &Look) -> Result<
         Command::Plan(command) => plan::run(&client, command, look).await,
         Command::Order(command) => order::run(&client, command, look).await,
         Command::Logs(arguments) => logs::run(&client, &arguments, look).await,
+        Command::Log(command) => log::run(&client, command, look).await,
         Command::History(command) => history::run(&client, command, look).await,
         Command::Agent(AgentCommand::List) => agent::list(&client, look).await,
         Command::Agent(AgentCommand::Add(arguments)) => agent::add_and_show(&client, &arguments, look).await,

@@ -161,6 +161,9 @@ pub struct BucketNames {
     pub definition: String,
 }
 
+/// Lines of one role, instance and level in LOGS.
+pub const LINES_PER_SUBJECT: u64 = 4_000;
+
 /// How long a message of JOBS waits for an agent. Shorter than [`CLAIM_AGE`]: a start must never outlive the claim that
 /// guards it.
 pub const JOB_AGE: Duration = Duration::from_secs(3 * 24 * 3600);
@@ -234,10 +237,12 @@ pub(crate) fn stream(names: &SiteNames, kind: StreamKind, limits: &Limits) -> St
             ..base
         },
         StreamKind::Logs => StreamSpec {
-            description: described("Warnings and errors of every component"),
+            description: described("Warnings and errors of every component, and what syslog brings of interest"),
             subjects: vec![names.logs()],
             discard: Discard::Old,
             max_bytes: Some(limits.logs),
+            // A flood of one instance, or from outside, pushes out only its own lines.
+            max_messages_per_subject: Some(LINES_PER_SUBJECT),
             max_age: Some(14 * DAY),
             async_persistence: limits.replicas == 1,
             deny_delete: false,

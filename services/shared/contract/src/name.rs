@@ -192,6 +192,14 @@ impl SiteNames {
         self.subject(format_args!("log.*.*.*"))
     }
 
+    /// Reads the subject of a log line back: (role, instance).
+    pub fn parse_log<'a>(&self, subject: &'a str) -> Option<(&'a str, &'a str)> {
+        let rest = subject.strip_prefix("ordo.")?.strip_prefix(self.site.as_str())?.strip_prefix(".log.")?;
+        let (role, rest) = rest.split_once('.')?;
+        let (instance, level) = rest.split_once('.')?;
+        (!level.contains('.')).then_some((role, instance))
+    }
+
     pub fn notice(&self, kind: &str, what: &str) -> String {
         self.subject(format_args!("notice.{}.{}", token(kind), token(what)))
     }

@@ -416,6 +416,8 @@ fn log_notification(rights: &mut Rights<'_>) {
     rights.follow(&names.stream(StreamKind::Logs));
     acts_by_definitions(rights);
     rights.publish(format!("ordo.{}.notice.log.>", names.site()));
+    // What its listener brings from outside.
+    rights.publish(format!("ordo.{}.log.{}.>", names.site(), crate::log::SYSLOG));
 }
 
 fn agent(rights: &mut Rights<'_>, agent: &str) {

@@ -27,6 +27,7 @@ mod connect;
 mod decode;
 mod error;
 mod history;
+mod log;
 mod migrate;
 mod monitor;
 mod outbox;
@@ -47,6 +48,7 @@ pub use connect::{Connect, Store};
 pub use decode::{Decoded, Message};
 pub use error::{Fault, StoreError};
 pub use history::{HistoryRows, Projection};
+pub use log::{DeployedLogRule, LogFold, LogFoldChanges, LogRuleRows};
 pub use migrate::{MIGRATIONS, Migrated, Migration, apply, migrate, newest};
 pub use monitor::{
     Bodies, DeliveryEnd, MONITOR, MailEffect, MailRow, MonitorDefinition, MonitorRows, MonitorTimers, Raised, Telling,

@@ -23,6 +23,7 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration { version: 2, name: "service", sql: include_str!("../../../../schemas/postgres/0002_service.sql") },
     Migration { version: 3, name: "plan", sql: include_str!("../../../../schemas/postgres/0003_plan.sql") },
     Migration { version: 4, name: "monitor", sql: include_str!("../../../../schemas/postgres/0004_monitor.sql") },
+    Migration { version: 5, name: "log", sql: include_str!("../../../../schemas/postgres/0005_log.sql") },
     Migration { version: 6, name: "cleanup", sql: include_str!("../../../../schemas/postgres/0006_cleanup.sql") },
 ];
 

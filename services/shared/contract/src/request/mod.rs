@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod cleanup;
 pub mod controller;
 pub mod daily_plan;
+pub mod log_notification;
 pub mod monitor;
 
 use chrono::NaiveDate;
