@@ -17,7 +17,7 @@ give postgres /site/secrets/database-postgres password
 give migrate /site/secrets/database-ordo
 give controller /site/creds/controller.creds
 give proxy /site/creds/proxy.creds
-for service in history daily-plan monitor cleanup; do
+for service in history daily-plan monitor cleanup log-notification; do
     give "$service" "/site/creds/$service.creds"
     give "$service" "/site/secrets/database-ordo_$(echo "$service" | tr - _)"
 done

@@ -96,6 +96,7 @@ impl Stack {
             .env("ORDO_DEFINITIONS", &self.definitions)
             .env("ORDO_NATS_PORT", self.ports[0].to_string())
             .env("ORDO_POSTGRES_PORT", self.ports[1].to_string())
+            .env("ORDO_SYSLOG_PORT", "0")
             .env("ORDO_SCALE_DOWN", "8")
             .stdin(Stdio::null());
         command

@@ -70,7 +70,17 @@ fn the_stack_comes_up_runs_the_backup_and_survives_the_loss_of_controller_and_na
     // Stopped in order it stays stopped, and a second `up` finds everything as it was.
     stack.ok(&["stop", "--timeout", "20"]);
     let codes = exit_codes(&stack);
-    for role in ["controller-1", "controller-2", "proxy", "history", "daily-plan", "monitor", "cleanup", "agent"] {
+    for role in [
+        "controller-1",
+        "controller-2",
+        "proxy",
+        "history",
+        "daily-plan",
+        "monitor",
+        "cleanup",
+        "log-notification",
+        "agent",
+    ] {
         assert_eq!(codes.get(role), Some(&0), "an orderly stop ends with code 0: {codes:?}");
     }
     stack.up();
@@ -88,6 +98,7 @@ fn nothing_runs_as_root(stack: &Stack) {
         "daily-plan",
         "monitor",
         "cleanup",
+        "log-notification",
         "agent",
     ] {
         let uid =

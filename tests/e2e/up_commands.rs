@@ -14,7 +14,7 @@ fn run(data: &std::path::Path, arguments: &[&str], environment: &[(&str, &str)])
 #[test]
 fn every_role_shows_its_settings_with_their_origin_and_refuses_wrong_ones() {
     let folder = folder();
-    for role in ["controller", "agent", "proxy", "history", "daily-plan", "monitor", "cleanup"] {
+    for role in ["controller", "agent", "proxy", "history", "daily-plan", "monitor", "cleanup", "log-notification"] {
         let shown =
             run(folder.path(), &["run", role, "--print-config", "--set", "node=n1"], &[("ORDO_INSTANCE", "x1")]);
         assert!(shown.status.success(), "{role}: {}", text(&shown.stderr));

@@ -1,8 +1,8 @@
 //! The process that tests of services kill: this test binary once more, with this test alone.
 
 use crate::cleanup_case::Cleanup;
-use crate::plan_case::Plan;
 use crate::log_case::LogNotification;
+use crate::plan_case::Plan;
 use crate::service_probe::Probe;
 use crate::service_site::{Candidate, Told};
 

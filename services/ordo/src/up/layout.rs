@@ -73,7 +73,7 @@ impl Layout {
     /// The ports of the last run, so that a sourced `ordo.env` stays right.
     pub fn ports(&self) -> Ports {
         let text = fs::read(self.ports_file()).unwrap_or_default();
-        serde_json::from_slice(&text).unwrap_or(Ports { nats: 4222, postgres: 5432 })
+        serde_json::from_slice(&text).unwrap_or(Ports { nats: 4222, postgres: 5432, syslog: SYSLOG })
     }
 
     pub fn keep_ports(&self, ports: Ports) -> anyhow::Result<()> {
@@ -114,4 +114,13 @@ pub struct Lock {
 pub struct Ports {
     pub nats: u16,
     pub postgres: u16,
+    #[serde(default = "syslog")]
+    pub syslog: u16,
+}
+
+/// 514 is for root alone.
+const SYSLOG: u16 = 5514;
+
+fn syslog() -> u16 {
+    SYSLOG
 }

@@ -21,6 +21,7 @@ use layout::Layout;
 use ordo_cli::Common;
 use ordo_runtime::home;
 use screen::Screen;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -113,6 +114,7 @@ fn announce(arguments: &Arguments, screen: &Screen, site: &start::Site, environm
             "env": environment.file,
             "data": site.layout().root(),
             "mails": mails(site.layout()),
+            "syslog": syslog(site.layout()),
             "pids": site.pids(),
             "seconds": (screen.seconds() * 10.0).round() / 10.0,
         });
@@ -134,6 +136,15 @@ fn announce(arguments: &Arguments, screen: &Screen, site: &start::Site, environm
         None => "by the server that ORDO_MAIL_SMTP_HOST names".to_owned(),
     };
     screen.line(&format!("  mails     {mails}"));
+    let syslog =
+        syslog(site.layout()).iter().map(|(protocol, address)| format!("{protocol} {address}")).collect::<Vec<_>>();
+    screen.line(&format!("  syslog    {}", if syslog.is_empty() { "nowhere".to_owned() } else { syslog.join(", ") }));
+}
+
+/// Where syslog comes in, by protocol.
+fn syslog(layout: &Layout) -> BTreeMap<&'static str, String> {
+    let all = roles::syslog(layout.ports().syslog).map(|(protocol, _, address)| (protocol, address));
+    all.filter(|(_, address)| !address.is_empty()).collect()
 }
 
 /// Where mails become files, unless a server takes them.

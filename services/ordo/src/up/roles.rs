@@ -32,8 +32,18 @@ pub struct Surroundings<'a> {
     pub keys: &'a Keys,
     pub nats_url: &'a str,
     pub postgres: &'a PostgresServer,
+    /// On this machine alone, for syslog.
+    pub syslog: u16,
     /// Added to the environment of all, from the command line of `ordo up`.
     pub scale_down: u64,
+}
+
+/// Where syslog comes in: protocol, setting, address. As the shell of `ordo up` says, else on this machine alone.
+pub fn syslog(port: u16) -> impl Iterator<Item = (&'static str, &'static str, String)> {
+    let settings = [("udp", "ORDO_SYSLOG_UDP"), ("tcp", "ORDO_SYSLOG_TCP")];
+    settings.into_iter().map(move |(protocol, name)| {
+        (protocol, name, std::env::var(name).unwrap_or_else(|_| format!("127.0.0.1:{port}")))
+    })
 }
 
 /// Two controllers, so that one takes over; a proxy, every service, and an agent.
@@ -46,6 +56,7 @@ pub fn all(surroundings: &Surroundings<'_>) -> anyhow::Result<Vec<RoleProcess>> 
         ("daily-plan", "d1", User::DailyPlan),
         ("monitor", "m1", User::Monitor),
         ("cleanup", "x1", User::Cleanup),
+        ("log-notification", "l1", User::LogNotification),
         ("agent", AGENT, User::Agent(AGENT.to_owned())),
     ];
     roles.into_iter().map(|(role, instance, user)| one(surroundings, role, instance, &user)).collect()
@@ -75,6 +86,11 @@ fn one(around: &Surroundings<'_>, role: &'static str, instance: &str, user: &Use
             spawn = spawn.variable("ORDO_AGENT", instance).variable("PATH", path_with(around.postgres.bin())?);
         }
         "monitor" => spawn = spawn.variable("ORDO_MAIL_FOLDER", around.layout.mails()),
+        "log-notification" => {
+            for (_, name, address) in syslog(around.syslog) {
+                spawn = spawn.variable(name, address);
+            }
+        }
         _ => {}
     }
     if let Some(database) = database_role(role) {
@@ -92,6 +108,7 @@ fn database_role(role: &str) -> Option<DatabaseRole> {
         "daily-plan" => Some(DatabaseRole::DailyPlan),
         "monitor" => Some(DatabaseRole::Monitor),
         "cleanup" => Some(DatabaseRole::Cleanup),
+        "log-notification" => Some(DatabaseRole::LogNotification),
         _ => None,
     }
 }
@@ -100,6 +117,7 @@ fn database_role(role: &str) -> Option<DatabaseRole> {
 fn is_a_shells(name: &OsString) -> bool {
     let name = name.to_string_lossy();
     let of_the_site = ["ORDO_LOG", "ORDO_LOG_FORMAT", "ORDO_SERVERS", "ORDO_ZONE"].contains(&name.as_ref())
+        || name.starts_with("ORDO_SYSLOG_")
         || (name.starts_with("ORDO_MAIL_") && name != "ORDO_MAIL_FOLDER");
     name.starts_with("ORDO_") && !of_the_site
 }

@@ -76,10 +76,17 @@ impl Site {
         let programs = Programs::find()?;
         let keys = Arc::new(Keys::open(&self.layout.keys(), &self.name)?);
         let (nats, postgres) = self.servers(&programs, &keys, scale_down).await?;
-        self.layout.keep_ports(Ports { nats: nats.port(), postgres: postgres.port() })?;
+        let syslog = ordo_servers::port::free_for_both(self.layout.ports().syslog).context("no port for syslog")?;
+        self.layout.keep_ports(Ports { nats: nats.port(), postgres: postgres.port(), syslog })?;
         let environment = Environment::write(&self.layout, &keys, &nats.url(), &postgres)?;
-        let around =
-            Surroundings { layout: &self.layout, keys: &keys, nats_url: &nats.url(), postgres: &postgres, scale_down };
+        let around = Surroundings {
+            layout: &self.layout,
+            keys: &keys,
+            nats_url: &nats.url(),
+            postgres: &postgres,
+            syslog,
+            scale_down,
+        };
         let processes = roles::all(&around)?;
         let owner_url = postgres.url(DatabaseRole::Owner)?;
         self.supervise("nats", Thing::Nats(nats, keys), &record);
@@ -220,7 +227,7 @@ async fn ask(common: &Common) -> anyhow::Result<()> {
 async fn is_heard_of(client: &Client) -> anyhow::Result<()> {
     let say = |error: ordo_cli::CliError| anyhow::anyhow!("{}", error.text(&ordo_cli::show::Look::plain()).trim());
     let status: StatusReply = client.ask("proxy", proxy::STATUS, &Nothing {}).await.map_err(say)?;
-    for role in ["controller", "proxy", "history", "daily-plan", "monitor", "cleanup", "agent"] {
+    for role in ["controller", "proxy", "history", "daily-plan", "monitor", "cleanup", "log-notification", "agent"] {
         let of_role = |heartbeat: &&Heartbeat| heartbeat.role.starts_with(role);
         if !status.instances.iter().filter(of_role).any(|heartbeat| heartbeat.activity == Activity::Active) {
             bail!("no {role} is heard of yet");

@@ -1,7 +1,7 @@
 use crate::{Keys, Process, Spawn, find, port, secret};
 use nix::sys::signal::Signal;
 use ordo_contract::right::User;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -28,6 +28,11 @@ fn a_taken_port_is_replaced_by_a_free_one() {
     let other = port::free(Some(number)).unwrap();
     assert_ne!(other, number);
     assert_eq!(port::free(Some(other)).unwrap(), other);
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let number = taken.local_addr().unwrap().port();
+    assert_ne!(port::free_for_both(number).unwrap(), number);
+    drop(taken);
+    assert_eq!(port::free_for_both(number).unwrap(), number);
 }
 
 #[test]
