@@ -22,7 +22,8 @@ BEGIN
     IF EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'ordo_cleanup') THEN
         GRANT SELECT ON ALL TABLES IN SCHEMA public TO ordo_cleanup;
         -- Months of events go by the function alone, which has the last word on their age.
-        GRANT DELETE ON orders, steps, logs, log_chunks, events_default, commands, notifications, mails, monitor_threads TO ordo_cleanup;
+        GRANT DELETE ON orders, steps, logs, log_chunks, events_default, commands, notifications, mails, monitor_threads,
+            plan_starts, plan_skips, plan_orders TO ordo_cleanup;
         GRANT INSERT, UPDATE, DELETE ON cleanup_runs, cleanup_steps, cleanup_retention TO ordo_cleanup;
         GRANT EXECUTE ON FUNCTION ordo_drop_event_partition(date, timestamptz) TO ordo_cleanup;
     END IF;

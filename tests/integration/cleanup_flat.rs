@@ -1,4 +1,4 @@
-//! Notifications and mails: what is over goes, what may still be told, answered or sent stays, with all that it refers to.
+//! Notifications, mails and the plan: what is over goes, what may still be told, answered or sent stays, with all that it refers to.
 
 use crate::cleanup_store::{clean, counts, days, old_orders, rows, sql, store};
 use ordo_domain::retention::RetentionKind;
@@ -117,4 +117,70 @@ async fn notifications_go_with_their_mails_but_not_while_anything_may_come_of_th
         left(&postgres, "notifications").await,
         "away away-2 gathered gathered-2 lately lately-2 seen seen-2 watched watched-2 young"
     );
+}
+
+/// A start of the plan so many days ago; `more` are further columns with their values.
+async fn start(postgres: &TestPostgres, name: &str, schedule: &str, age: u32, state: &str, more: &[(&str, &str)]) {
+    let names: String = more.iter().map(|(name, _)| format!(", {name}")).collect();
+    let values: String = more.iter().map(|(_, value)| format!(", {value}")).collect();
+    let text = format!(
+        "INSERT INTO plan_starts (schedule, instant, parameterisation, business_day, workflow, version, state, submit_at{names}) \
+         VALUES ('{schedule}', now() - interval '{age} days', '{name}', '2020-01-01', 'load', 1, '{state}', now() - interval '{age} days'{values})"
+    );
+    sql(postgres, DatabaseRole::Owner, text).await.unwrap();
+}
+
+async fn planned(postgres: &TestPostgres) {
+    for (name, state) in [("failing", "failed"), ("running", "started"), ("gone", "cancelled")] {
+        old_orders(postgres, name, 1, days(100)).await;
+        let change = format!("UPDATE orders SET state = '{state}' WHERE order_id LIKE '%-{name}'");
+        sql(postgres, DatabaseRole::Owner, change).await.unwrap();
+    }
+    let schedules = "INSERT INTO plan_schedules (schedule, version, hash, changed_at, planned_active, planned_through) VALUES \
+        ('nightly', 1, 'h', now(), true, now() + interval '7 days'), ('behind', 1, 'h', now(), true, now() - interval '110 days'), \
+        ('never', 1, 'h', now(), true, NULL), ('changed', 1, 'h', now(), true, now() + interval '7 days'), \
+        ('removed', 1, 'h', now(), false, now() - interval '200 days'); \
+        INSERT INTO plan_changes (schedule, sequence, index, at, change, version, hash, active) VALUES ('changed', 9, 0, now(), 'deployed', 2, 'h', true); \
+        INSERT INTO plan_orders (fingerprint, body) SELECT n, '{}' FROM generate_series(1, 4) n; \
+        INSERT INTO plan_skips (schedule, first, last, count, reason) SELECT s, now() - interval '120 days', now() - interval '100 days', 7, 'too many' \
+            FROM unnest('{nightly,behind,never,changed,removed}'::text[]) s; \
+        INSERT INTO plan_skips (schedule, first, last, count, reason) VALUES ('nightly', now() - interval '99 days', now(), 7, 'too many')";
+    sql(postgres, DatabaseRole::Owner, schedules).await.unwrap();
+    for state in ["finished", "late", "skipped", "cancelled", "withdrawn", "refused"] {
+        start(postgres, state, "nightly", 100, state, &[("wanted", "3"), ("sent", "3")]).await;
+    }
+    start(postgres, "withdrawn", "removed", 100, "withdrawn", &[]).await;
+    for state in ["planned", "sent", "submitted", "recalled", "started", "failed"] {
+        start(postgres, &format!("is-{state}"), "nightly", 100, state, &[("wanted", "1"), ("sent", "2")]).await;
+    }
+    for schedule in ["behind", "never", "changed"] {
+        start(postgres, schedule, schedule, 100, "finished", &[]).await;
+    }
+    start(postgres, "young", "nightly", 10, "finished", &[]).await;
+    start(postgres, "long", "nightly", 100, "finished", &[("ended_at", "now() - interval '5 days'")]).await;
+    start(postgres, "resumable", "nightly", 100, "failed", &[("order_id", "'20200101-A1-failing'")]).await;
+    start(postgres, "running", "nightly", 100, "started", &[("order_id", "'20200101-A1-running'")]).await;
+    start(postgres, "unseen", "nightly", 100, "failed", &[("order_id", "'20200101-A1-gone'")]).await;
+    start(postgres, "unseen", "nightly", 101, "started", &[("order_id", "'20200101-A1-gone'")]).await;
+}
+
+#[tokio::test]
+async fn days_of_the_plan_go_but_not_what_runs_waits_or_may_be_planned_again() {
+    let postgres = TestPostgres::start().await;
+    let store = store(&postgres);
+    planned(&postgres).await;
+    let dry = clean(&store, RetentionKind::Plan, days(30), 3, true).await;
+    assert_eq!(dry, counts([("starts", 9), ("skips", 2), ("templates", 2)]));
+    assert_eq!(clean(&store, RetentionKind::Plan, days(30), 3, false).await, dry);
+    assert_eq!(clean(&store, RetentionKind::Plan, days(30), 3, true).await, Counts::new());
+    let left = async |text: &str| sql(&postgres, DatabaseRole::Owner, text).await.unwrap();
+    assert_eq!(
+        left("SELECT string_agg(parameterisation, ' ' ORDER BY parameterisation COLLATE \"C\") FROM plan_starts").await,
+        "behind changed is-failed is-planned is-recalled is-sent is-started is-submitted long never resumable running young"
+    );
+    assert_eq!(
+        left("SELECT string_agg(schedule, ' ' ORDER BY schedule, first) FROM plan_skips").await,
+        "behind changed never nightly"
+    );
+    assert_eq!(left("SELECT string_agg(fingerprint::text, ' ' ORDER BY fingerprint) FROM plan_orders").await, "1 2");
 }

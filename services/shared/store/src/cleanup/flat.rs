@@ -12,11 +12,17 @@ pub(super) struct Flat {
     table: &'static str,
     /// Of row `r`; `$1` is the cut-off.
     over: String,
+    /// The daily plan writes what refers to it in one transaction, and must not be in the middle of that.
+    is_of_plan: bool,
 }
 
 impl Flat {
     fn new(name: &'static str, table: &'static str, over: impl Into<String>) -> Self {
-        Self { name, table, over: over.into() }
+        Self { name, table, over: over.into(), is_of_plan: false }
+    }
+
+    fn of_plan(self) -> Self {
+        Self { is_of_plan: true, ..self }
     }
 }
 
@@ -35,6 +41,23 @@ fn over_mail() -> String {
         "m.at < $1 AND NOT EXISTS (SELECT FROM outbox e WHERE e.service = 'monitor' AND e.state = 'waiting' \
             AND e.key >= 'mail/' || m.id || '/' AND e.key < 'mail/' || m.id || '0') \
          AND NOT EXISTS (SELECT FROM notifications n WHERE n.id = ANY(m.notifications) AND NOT ({OVER_NOTIFICATION}))"
+    )
+}
+
+/// Start `s` of the plan: its day is over, and its order has ended. A failed one may be resumed, and one that the controller has
+/// not answered for may still become an order; of those whose end the plan has not seen, the history knows better.
+const OVER_START: &str = "greatest(s.instant, s.ended_at) < $1 \
+    AND (s.state IN ('finished', 'late', 'skipped', 'cancelled', 'withdrawn', 'refused') \
+        OR s.state IN ('started', 'failed') \
+        AND EXISTS (SELECT FROM orders o WHERE o.order_id = s.order_id AND o.state IN ('finished', 'cancelled')))";
+
+/// The plan is beyond instant `at` of `schedule`: it does not come back to it, because every start up to `planned_through` is
+/// known or passed over, and no change of the schedule waits that is older.
+fn planned_past(schedule: &str, at: &str) -> String {
+    format!(
+        "NOT EXISTS (SELECT FROM plan_changes c WHERE c.schedule = {schedule}) \
+         AND NOT EXISTS (SELECT FROM plan_schedules p WHERE p.schedule = {schedule} AND p.planned_active \
+            AND (p.planned_through IS NULL OR p.planned_through < {at}))"
     )
 }
 
@@ -57,6 +80,23 @@ pub(super) fn tables(kind: RetentionKind) -> Vec<Flat> {
                 Flat::new("threads", "monitor_threads", "greatest(r.changed_at, r.quiet_until) < $1"),
             ]
         }
+        RetentionKind::Plan => {
+            let over = format!("{OVER_START} AND {}", planned_past("s.schedule", "s.instant"));
+            let used =
+                |column| format!("SELECT s.{column} FROM plan_starts s WHERE s.{column} IS NOT NULL AND NOT ({over})");
+            vec![
+                Flat::new("starts", "plan_starts", over.replace("s.", "r.")).of_plan(),
+                Flat::new("skips", "plan_skips", format!("r.last < $1 AND {}", planned_past("r.schedule", "r.last")))
+                    .of_plan(),
+                // What is wanted again is written again, together with the starts that want it.
+                Flat::new(
+                    "templates",
+                    "plan_orders",
+                    format!("r.fingerprint NOT IN ({} UNION ALL {})", used("wanted"), used("sent")),
+                )
+                .of_plan(),
+            ]
+        }
         _ => Vec::new(),
     }
 }
@@ -71,7 +111,10 @@ impl Store {
         mode: Mode,
     ) -> Result<Batch, StoreError> {
         let at = page.from.and_then(serde_json::Value::as_u64).and_then(|at| usize::try_from(at).ok()).unwrap_or(0);
-        let Some(Flat { name, table, over }) = tables.get(at) else { return Ok(Batch::default()) };
+        let Some(Flat { name, table, over, is_of_plan }) = tables.get(at) else { return Ok(Batch::default()) };
+        if *is_of_plan {
+            crate::plan::lock(self, tx).await?;
+        }
         let limit = i64::from(page.size);
         // A count is one page: the next one would find the same rows again.
         let (rows, full) = match mode {
