@@ -1,6 +1,7 @@
 //! One running job: its process, its pipes, and how it is being ended.
 
 use super::folder::RunFolder;
+use super::mask::Secrets;
 use super::output::{Channel, OutputWriter};
 use super::process_table::{self, Proc};
 use super::protocol::EndFacts;
@@ -11,6 +12,8 @@ use ordo_domain::{Instant, RunId, Span, limit, run::RunEnd, run::RunFacts};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 /// Reads of one pipe at a time, each of up to 64 KiB, before the others have their turn.
 const READS_A_TURN: usize = 8;
@@ -37,7 +40,7 @@ pub struct Job {
     pub stdout: Option<File>,
     pub stderr: Option<File>,
     pub writer: OutputWriter,
-    pub secrets: super::mask::Secrets,
+    pub secrets: Secrets,
     pub started_at: Instant,
     pub timeout_ms: Option<u64>,
     pub kill_after_ms: u64,
@@ -193,7 +196,7 @@ impl Job {
         };
         let usage =
             Usage { cpu_user_ms: used.user_ms, cpu_system_ms: used.system_ms, memory_peak_bytes: used.peak_bytes };
-        let (results, results_error) = match self.read_results() {
+        let (results, results_error) = match read_results(&self.folder.results(), &self.secrets) {
             Ok(results) => (results, None),
             Err(reason) => (None, Some(reason)),
         };
@@ -208,24 +211,55 @@ impl Job {
         };
         EndFacts { facts, results, results_error, head_frames, omitted }
     }
+}
 
-    fn read_results(&self) -> Result<Option<String>, String> {
-        let unreadable = |error: io::Error| format!("the results file cannot be read: {error}");
-        let file = match File::open(self.folder.results()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            file => file.map_err(unreadable)?,
-        };
-        let mut text = Vec::new();
-        file.take(limit::RESULTS_BYTES as u64 + 1).read_to_end(&mut text).map_err(unreadable)?;
-        if text.len() > limit::RESULTS_BYTES {
-            return Err(format!("the results file is longer than {} bytes", limit::RESULTS_BYTES));
+/// What the job wrote into its results file. The job owns the place: what it put there may neither make us wait (a named
+/// pipe) nor lead us elsewhere.
+fn read_results(path: &Path, secrets: &Secrets) -> Result<Option<String>, String> {
+    let unreadable = |error: io::Error| format!("the results file cannot be read: {error}");
+    let opened = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW).open(path);
+    let file = match opened {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+            return Err("the results file is a symbolic link".to_owned());
         }
-        String::from_utf8(self.secrets.masked(&text))
-            .map(Some)
-            .map_err(|_| "the results file is not UTF-8 text".to_owned())
+        file => file.map_err(unreadable)?,
+    };
+    if !file.metadata().map_err(unreadable)?.is_file() {
+        return Err("what lies in the place of the results file is no file".to_owned());
     }
+    let mut text = Vec::new();
+    file.take(limit::RESULTS_BYTES as u64 + 1).read_to_end(&mut text).map_err(unreadable)?;
+    if text.len() > limit::RESULTS_BYTES {
+        return Err(format!("the results file is longer than {} bytes", limit::RESULTS_BYTES));
+    }
+    String::from_utf8(secrets.masked(&text)).map(Some).map_err(|_| "the results file is not UTF-8 text".to_owned())
 }
 
 pub fn now_ms() -> i64 {
     system::now().timestamp_millis()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_file_is_read_as_results() {
+        let folder = std::env::temp_dir().join(format!("ordo-results-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let path = folder.join("results");
+        let read = || read_results(&path, &Secrets::default());
+        assert_eq!(read(), Ok(None));
+        // Opened as a file it would wait for somebody to write.
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert_eq!(read().unwrap_err(), "what lies in the place of the results file is no file");
+        std::fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("/etc/hostname", &path).unwrap();
+        assert_eq!(read().unwrap_err(), "the results file is a symbolic link");
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, "rows=3\n").unwrap();
+        assert_eq!(read(), Ok(Some("rows=3\n".to_owned())));
+        std::fs::remove_dir_all(&folder).unwrap();
+    }
 }

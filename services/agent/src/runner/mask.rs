@@ -38,7 +38,7 @@ impl Secrets {
     pub fn masked(&self, text: &[u8]) -> Vec<u8> {
         let (mut out, mut masker) = (Vec::new(), Masker::default());
         masker.feed(self, text, &mut out);
-        masker.finish(&mut out);
+        masker.finish(self, &mut out);
         out
     }
 }
@@ -59,38 +59,46 @@ impl Masker {
         }
         let mut text = std::mem::take(&mut self.held);
         text.extend_from_slice(bytes);
-        let mut first = [false; 256];
-        for value in &secrets.values {
-            first[usize::from(value[0])] = true;
-        }
-        let (mut at, mut plain) = (0, 0);
-        'outer: while at < text.len() {
-            if first[usize::from(text[at])] {
-                let rest = &text[at..];
-                for value in &secrets.values {
-                    if rest.starts_with(value) {
-                        out.extend_from_slice(&text[plain..at]);
-                        out.extend_from_slice(MASK);
-                        at += value.len();
-                        plain = at;
-                        continue 'outer;
-                    }
-                    if value.starts_with(rest) {
-                        out.extend_from_slice(&text[plain..at]);
-                        self.held = rest.to_vec();
-                        return;
-                    }
-                }
-            }
-            at += 1;
-        }
-        out.extend_from_slice(&text[plain..]);
+        let rest = mask(secrets, &text, true, out);
+        self.held = text.split_off(rest);
     }
 
-    /// The stream has ended: what was held back is no whole secret.
-    pub fn finish(&mut self, out: &mut Vec<u8>) {
-        out.append(&mut self.held);
+    /// The stream has ended: what was held back grows into no longer secret. It may still be a shorter one, or hold it.
+    pub fn finish(&mut self, secrets: &Secrets, out: &mut Vec<u8>) {
+        let text = std::mem::take(&mut self.held);
+        mask(secrets, &text, false, out);
     }
+}
+
+/// Appends `text` masked to `out`, and says from where it was left out: where `more` may come, what its end begins may
+/// become a secret.
+fn mask(secrets: &Secrets, text: &[u8], more: bool, out: &mut Vec<u8>) -> usize {
+    let mut first = [false; 256];
+    for value in &secrets.values {
+        first[usize::from(value[0])] = true;
+    }
+    let (mut at, mut plain) = (0, 0);
+    'outer: while at < text.len() {
+        if first[usize::from(text[at])] {
+            let rest = &text[at..];
+            for value in &secrets.values {
+                if rest.starts_with(value) {
+                    out.extend_from_slice(&text[plain..at]);
+                    out.extend_from_slice(MASK);
+                    at += value.len();
+                    plain = at;
+                    continue 'outer;
+                }
+                if more && value.starts_with(rest) {
+                    out.extend_from_slice(&text[plain..at]);
+                    return at;
+                }
+            }
+        }
+        at += 1;
+    }
+    out.extend_from_slice(&text[plain..]);
+    text.len()
 }
 
 #[cfg(test)]
@@ -113,7 +121,7 @@ mod tests {
             for piece in text.chunks(cut) {
                 masker.feed(&secrets, piece, &mut out);
             }
-            masker.finish(&mut out);
+            masker.finish(&secrets, &mut out);
             assert_eq!(String::from_utf8_lossy(&out), String::from_utf8_lossy(expected), "cut into {cut}");
         }
     }
@@ -123,6 +131,16 @@ mod tests {
         let secrets = secrets(&["-----BEGIN\nabcdef\nxy\n-----END"]);
         assert_eq!(secrets.masked(b"key line abcdef, xy"), b"key line ***, xy");
         assert!(!format!("{secrets:?}").contains("abcdef"));
+    }
+
+    #[test]
+    fn a_secret_at_the_end_that_might_have_become_a_longer_one_is_masked() {
+        let two = secrets(&["geheim", "geheimnis"]);
+        assert_eq!(two.masked(b"token=geheim"), b"token=***");
+        assert_eq!(two.masked(b"token=geheimni"), b"token=***ni");
+        // The first line of a key, printed last; and a secret within what was held back for another.
+        assert_eq!(secrets(&["-----BEGIN\nabcdef"]).masked(b"key -----BEGIN\n"), b"key ***\n");
+        assert_eq!(secrets(&["xxgeheimyy", "geheim"]).masked(b"xxgeheimy"), b"xx***y");
     }
 
     #[test]

@@ -222,7 +222,7 @@ impl OutputWriter {
                 pending.bytes.resize(HEADER_BYTES, 0);
             }
             let before = pending.bytes.len();
-            pending.masker.finish(&mut pending.bytes);
+            pending.masker.finish(&self.secrets, &mut pending.bytes);
             self.count(channel, before);
             self.summary.lines += u64::from(self.pending[channel.index()].ends_open);
         }
