@@ -18,6 +18,7 @@ fn echo(name: &'static str) -> Handler {
                     tokio::time::sleep(Duration::from_millis(300)).await;
                     Ok("{}".into())
                 }
+                _ if &call.body[..] == b"long" => Ok(vec![b' '; 2 << 20].into()),
                 _ => {
                     let instance = call.instance.as_deref().unwrap_or("-");
                     Ok(format!("{name} {} {instance} {}", call.user, String::from_utf8_lossy(&call.body)).into())
@@ -63,6 +64,21 @@ async fn who_asks_is_known_and_answers_and_refusals_come_back() {
     assert_eq!(answer, "p1 ops p1 ?");
     let outcome = ops.request(&names.request("ops", "proxy", "order", "fly"), "", LIMIT).await;
     assert!(matches!(outcome, Err(RequestError::NoResponders { .. })), "{outcome:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_the_bus_does_not_take_is_an_error_and_no_silence() {
+    let site = Site::start().await;
+    let (_bus, _service) = proxy(&site, "p1").await;
+    let ops = site.person("ops").await;
+    let subject = site.nats.site().request("ops", "proxy", "order", "add");
+    match ops.request(&subject, "long", LIMIT).await {
+        Err(RequestError::Refused(error)) => {
+            assert_eq!(error.code, 413);
+            assert!(error.text.contains("2097152 bytes") && error.text.contains("ask for less"), "{}", error.text);
+        }
+        outcome => panic!("{outcome:?}"),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

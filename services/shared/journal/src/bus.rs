@@ -111,14 +111,14 @@ impl Bus {
             match Self::connect(config.clone()).await {
                 Err(error) if error.is_passing() => {
                     if waited.is_multiple_of(20) {
-                        tracing::warn!(url = config.url, %error, "bus not reachable, trying on");
+                        tracing::warn!(url = shown(&config.url), %error, "bus not reachable, trying on");
                     }
                     waited += 1;
                 }
                 outcome => return outcome,
             }
             tokio::select! {
-                () = cancel.cancelled() => return Err(BusError::cancelled(format_args!("connecting to {}", config.url))),
+                () = cancel.cancelled() => return Err(BusError::cancelled(format_args!("connecting to {}", shown(&config.url)))),
                 () = tokio::time::sleep(Duration::from_millis(500)) => {}
             }
         }
@@ -249,20 +249,36 @@ async fn dial(config: &BusConfig, link: watch::Sender<Link>) -> Result<(Client, 
             Kind::Tls => (BusErrorKind::Configuration, "no TLS connection; check the CA and the server's certificate"),
             _ => (BusErrorKind::Unreachable, "no NATS server answers there"),
         };
-        BusError::with(kind, format_args!("connect to the bus at {} as {}: {text}", config.url, config.user), error)
+        BusError::with(
+            kind,
+            format_args!("connect to the bus at {} as {}: {text}", shown(&config.url), config.user),
+            error,
+        )
     })?;
     let version = client.server_info().version;
     if !is_new_enough(&version) {
         let (major, minor) = OLDEST_SERVER;
         return Err(BusError::new(
             BusErrorKind::TooOld,
-            format_args!("the NATS server at {} is version {version}; Ordo needs {major}.{minor} or later", config.url),
+            format_args!(
+                "the NATS server at {} is version {version}; Ordo needs {major}.{minor} or later",
+                shown(&config.url)
+            ),
         ));
     }
     // The event of the first connection comes by another task; later ones then mean "again".
     let _ = tokio::time::timeout(Duration::from_secs(1), up.wait_for(|link| link.up)).await;
     let jetstream = jetstream::new(client.clone());
     Ok((client, jetstream))
+}
+
+/// The addresses for people: without what stands before an `@`, which is a secret or might be one.
+fn shown(url: &str) -> String {
+    let without_login = |server: &str| match server.split_once("://") {
+        Some((scheme, rest)) => format!("{scheme}://{}", rest.rsplit('@').next().unwrap_or_default()),
+        None => server.rsplit('@').next().unwrap_or_default().to_owned(),
+    };
+    url.split(',').map(without_login).collect::<Vec<_>>().join(",")
 }
 
 fn is_new_enough(version: &str) -> bool {
@@ -291,7 +307,12 @@ fn note(link: &watch::Sender<Link>, event: &Event) {
 
 #[cfg(test)]
 mod tests {
-    use super::is_new_enough;
+    use super::{is_new_enough, shown};
+
+    #[test]
+    fn what_stands_before_an_address_is_not_shown() {
+        assert_eq!(shown("nats://a:b@h1:4222,c:d@h2, nats://h3"), "nats://h1:4222,h2, nats://h3");
+    }
 
     #[test]
     fn servers_before_2_12_are_too_old() {

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use ordo_contract::name::RequestSubject;
+use ordo_contract::request::{ErrorBody, status};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -255,6 +256,15 @@ fn call_of(bus: &Bus, request: &async_nats::service::Request) -> Option<Call> {
 }
 
 async fn answer(bus: &Bus, request: &async_nats::service::Request, outcome: Result<Bytes, CallError>) {
+    let subject = &request.message.subject;
+    let outcome = outcome.and_then(|body| match too_large(body.len(), bus.max_payload()) {
+        // The server would refuse it, and whoever asked would wait in vain.
+        Some(error) => {
+            tracing::warn!(%subject, bytes = body.len(), limit = bus.max_payload(), "answer too large to be sent");
+            Err(error)
+        }
+        None => Ok(body),
+    });
     let sent = match outcome {
         Ok(body) => request.respond(Ok(body)).await.map_err(|e| e.to_string()),
         // The library sends errors without a body; ours have one for programs.
@@ -268,8 +278,20 @@ async fn answer(bus: &Bus, request: &async_nats::service::Request, outcome: Resu
         },
     };
     if let Err(error) = sent {
-        tracing::debug!(error, subject = %request.message.subject, "answer not sent");
+        tracing::debug!(error, %subject, "answer not sent");
     }
+}
+
+/// Of a message the headers count, too; ours are short.
+const HEADERS: usize = 1024;
+
+fn too_large(bytes: usize, limit: usize) -> Option<CallError> {
+    if bytes + HEADERS <= limit {
+        return None;
+    }
+    let message = format!("the answer is {bytes} bytes long, the bus takes {limit}: ask for less at a time");
+    let body = ErrorBody { code: "answer_too_large".to_owned(), message: message.clone(), refusal: None };
+    Some(CallError::new(status::TOO_LARGE, message).with_body(serde_json::to_vec(&body).unwrap_or_default()))
 }
 
 /// For who has nothing to serve but to be found.
