@@ -178,17 +178,42 @@ pub fn environment_name(key: &str) -> String {
     format!("ORDO_{}", key.replace(['.', '-'], "_").to_uppercase())
 }
 
-/// The text with the password of any `scheme://user:password@host` replaced.
+/// The text with the password of every `scheme://user:password@host` replaced, of a list of them, too. A password may hold
+/// anything: what might be one is replaced.
 pub fn masked(text: &str) -> String {
-    let Some((before, after)) = text.split_once("://") else { return text.to_owned() };
-    let authority_end = after.find(['/', '?', '"']).unwrap_or(after.len());
-    let (authority, rest) = after.split_at(authority_end);
-    match authority.rsplit_once('@') {
-        Some((login, host)) if login.contains(':') => {
-            let user = login.split(':').next().unwrap_or_default();
-            format!("{before}://{user}:…@{host}{rest}")
+    if !text.contains("://") {
+        return text.to_owned();
+    }
+    let mut parts: Vec<String> = Vec::new();
+    for part in text.split(',') {
+        match parts.last_mut() {
+            // Behind a comma within a password.
+            Some(last)
+                if part.contains('@') && !part.contains("://") && last.contains("://") && !last.contains('@') =>
+            {
+                last.push(',');
+                last.push_str(part);
+            }
+            _ => parts.push(part.to_owned()),
         }
-        _ => text.to_owned(),
+    }
+    parts.iter().map(|part| masked_one(part)).collect::<Vec<_>>().join(",")
+}
+
+fn masked_one(text: &str) -> String {
+    let (before, after) = match text.split_once("://") {
+        Some((scheme, after)) => (format!("{scheme}://"), after),
+        None => (String::new(), text),
+    };
+    match after.rsplit_once('@') {
+        Some((login, host)) => match login.split_once(':') {
+            Some((user, _)) => format!("{before}{user}:…@{host}"),
+            // A name without a password; of NATS it is a token.
+            None if before.contains("postgres") => text.to_owned(),
+            None if before.is_empty() => text.to_owned(),
+            None => format!("{before}…@{host}"),
+        },
+        None => text.to_owned(),
     }
 }
 

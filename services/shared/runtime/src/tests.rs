@@ -98,6 +98,13 @@ fn a_value_of_the_wrong_kind_names_the_variable_and_what_is_wanted() {
 fn a_password_is_never_shown() {
     assert_eq!(masked("postgres://ordo:secret@db:5432/ordo"), "postgres://ordo:…@db:5432/ordo");
     assert_eq!(masked("postgres://ordo@db/ordo"), "postgres://ordo@db/ordo");
+    // Whatever the password holds, and in lists.
+    assert_eq!(masked("postgres://ordo:a/b?c@d@db/ordo"), "postgres://ordo:…@db/ordo");
+    assert_eq!(masked("nats://a:s1@h1:4222,nats://b:s2@h2,c:s3@h3"), "nats://a:…@h1:4222,nats://b:…@h2,c:…@h3");
+    assert_eq!(masked("nats://a:x,y@h1,nats://h2:4222"), "nats://a:…@h1,nats://h2:4222");
+    assert_eq!(masked("nats://token@h1"), "nats://…@h1");
+    assert_eq!(masked("nats://h1:4222,h2:4222"), "nats://h1:4222,h2:4222");
+    assert_eq!(masked("someone@example.org, other@example.org"), "someone@example.org, other@example.org");
     let loaded =
         load_from::<Config>("history", None, &env(&[("ORDO_DATABASE_URL", "postgres://u:geheim@h/d")]), &[]).unwrap();
     assert!(!loaded.print().contains("geheim"));
