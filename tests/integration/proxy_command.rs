@@ -62,6 +62,82 @@ async fn without_an_active_controller_a_command_is_pending_and_carried_out_later
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_that_stops_does_not_deny_the_command_that_it_has_published() {
+    let (site, stage, proxy, client) = play(&[BACKUP]).await;
+    let stage = stage.stop().await;
+    let bus = site.bus(&User::Controller).await;
+    let last = bus.last_sequence(StreamKind::Commands).await.unwrap();
+    let asking = tokio::spawn({
+        let client = client.clone();
+        async move { add(&client, json!({"workflow": "backup", "asked": {"id": "stop-1"}})).await }
+    });
+    ordo_testkit::wait_until(crate::bus_site::SOON, "the command is published", async || {
+        bus.last_sequence(StreamKind::Commands).await.unwrap() > last
+    })
+    .await;
+    proxy.stop().await;
+    let reply = soon("the answer", asking).await.unwrap().unwrap();
+    let AddOrdersReply::Pending { id, .. } = reply else { panic!("{reply:?}") };
+    assert_eq!(id.as_str(), "stop-1");
+    let (stage, second) = (stage.play(), Proxy::ready(&site, "p2").await);
+    let body = json!({"workflow": "backup", "asked": {"id": "stop-1"}});
+    let AddOrdersReply::One { .. } = add(&client, body).await.unwrap() else { panic!("not carried out") };
+    assert_eq!(count(&client).await, 1);
+    stage.stop().await;
+    second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_orders_are_all_sent_while_no_controller_is_active_and_added_once() {
+    let (_site, stage, proxy, client) = play(&[NOTHING]).await;
+    let stage = stage.stop().await;
+    let orders: Vec<ordo_domain::order::command::NewOrder> =
+        serde_json::from_value(vec![json!({"workflow": "nothing", "held": true}); 1_001].into()).unwrap();
+    let look = ordo_cli::show::Look::plain();
+    let asked = ordo_cli::command::order::asked(None, None).unwrap();
+    let add_all = || ordo_cli::command::order::add_all(&client, orders.clone(), &asked, &look);
+    let added = add_all().await.unwrap();
+    assert_eq!((added.orders.len(), added.pending, Some(&added.id)), (0, 1_001, asked.id.as_ref()));
+    let stage = stage.play();
+    let again = add_all().await.unwrap();
+    assert_eq!((again.orders.len(), again.pending), (1_001, 0));
+    let stage = stage.stop().await;
+    assert_eq!(stage.replica.site.orders.len(), 1_001);
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_id_that_did_something_else_never_says_that_this_was_done() {
+    let (_site, stage, proxy, client) = play(&[BACKUP, NOTHING]).await;
+    let held = |id: &str| json!({"workflow": "nothing", "held": true, "asked": {"id": id}});
+    let mut orders = Vec::new();
+    for id in ["one", "two"] {
+        let AddOrdersReply::One { order, .. } = add(&client, held(id)).await.unwrap() else { panic!("not one order") };
+        orders.push(order);
+    }
+    let cancel = |order: &ordo_domain::OrderId, id: &str| json!({"orders": [order], "asked": {"id": id}});
+    let first: OrdersReply = client.ask("proxy", proxy::ORDER_CANCEL, &cancel(&orders[0], "cancel-1")).await.unwrap();
+    assert_eq!(first.orders[0].state, "cancelled");
+    let two = json!({"orders": [{"workflow": "nothing"}, {"workflow": "nothing"}], "asked": {"id": "one"}});
+    let cases = [
+        (proxy::ORDER_CANCEL, cancel(&orders[1], "cancel-1")),
+        (proxy::ORDER_CANCEL, cancel(&orders[1], "one")),
+        (proxy::ORDER_ADD, two),
+        (proxy::AGENT_ADD, json!({"agent": "other", "asked": {"id": "one"}})),
+        (proxy::DEFINITION_REMOVE, json!({"items": [{"workflow": {"name": "backup"}}], "asked": {"id": "cancel-1"}})),
+    ];
+    for (endpoint, body) in cases {
+        let (code, error) = refusal(client.ask::<_, Value>("proxy", endpoint, &body).await);
+        assert_eq!(code, 400, "{endpoint} {body}: {}", error.message);
+        assert!(error.message.contains("this id was used for"), "{endpoint} {body}: {}", error.message);
+    }
+    let stage = stage.stop().await;
+    assert!(!stage.replica.site.orders[&orders[1]].state.is_terminated());
+    assert!(stage.replica.site.workflows.contains_key("backup"));
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bad_input_gets_a_clear_error_and_changes_nothing() {
     let (_site, stage, proxy, client) = play(&[BACKUP, SALES]).await;
     let long = "x".repeat(limit::TITLE_BYTES + 1);
@@ -231,7 +307,7 @@ async fn a_full_bus_is_said_and_nothing_is_pending() {
     let (code, error) = refusal(add(&client, json!({"workflow": "backup", "asked": {"id": "full-1"}})).await);
     assert_eq!((code, error.code.as_str()), (503, "unavailable"));
     assert!(
-        error.message.contains("maximum bytes") && error.message.contains("Repeat with the same id"),
+        error.message.contains("maximum bytes") && error.message.contains("Repeat with the id full-1"),
         "{}",
         error.message
     );

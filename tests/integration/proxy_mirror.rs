@@ -114,7 +114,7 @@ async fn ten_thousand_orders_are_listed_page_by_page() {
     orders[5_000]["tags"] = json!(["needle"]);
     let orders: Vec<ordo_domain::order::command::NewOrder> = serde_json::from_value(orders.into()).unwrap();
     let look = ordo_cli::show::Look::plain();
-    let added = ordo_cli::command::order::add_all(&client, orders, &Default::default(), &look).await.unwrap();
+    let added = ordo_cli::command::order::add_all(&client, orders, &Default::default(), &look).await.unwrap().orders;
     assert_eq!(added.len(), 10_000);
     let (mut listed, mut after) = (Vec::<OrderId>::new(), None);
     let mut pages = 0;
@@ -179,5 +179,9 @@ async fn who_waits_for_an_order_is_woken_by_its_end_and_told_it_afterwards() {
     .await;
     let late: OrderShowReply = client.ask("proxy", proxy::ORDER_AWAIT, &request(5_000, None)).await.unwrap();
     assert_eq!(late.line.state, "finished");
+    // Who wants to see all of it is sent to the history, not shown a hollow one.
+    let show = client.ask::<_, OrderShowReply>("proxy", proxy::ORDER_SHOW, &json!({ "order": order })).await;
+    let (code, error) = refusal(show);
+    assert_eq!((code, error.code.as_str()), (404, ordo_contract::request::ORDER_ENDED), "{}", error.message);
     proxy.stop().await;
 }

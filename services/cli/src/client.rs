@@ -1,7 +1,7 @@
 //! One question, one answer: requests to whoever serves a role, under the person's own name.
 
 use crate::{arguments::Common, error::CliError, settings::Settings};
-use ordo_contract::{name::SiteNames, request::ErrorBody, request::status};
+use ordo_contract::{name::SiteNames, request::Asked, request::ErrorBody, request::status};
 use ordo_domain::Instant;
 use ordo_journal::{Bus, BusConfig, BusError, BusErrorKind, CallError, Listener, RequestError};
 use ordo_runtime::{Clock, SystemClock};
@@ -80,6 +80,21 @@ impl Client {
         self.ask_on(&subject, role, endpoint, question, limit).await
     }
 
+    /// Asks the proxy for a command. One that got no answer may have been taken all the same: such an error names the
+    /// id with which a repeat is no second one.
+    pub async fn command<Q: Serialize, A: DeserializeOwned>(
+        &self,
+        endpoint: &str,
+        question: &Q,
+        asked: &Asked,
+        limit: Duration,
+    ) -> Result<A, CliError> {
+        self.ask_for("proxy", endpoint, question, limit).await.map_err(|error| match &asked.id {
+            Some(id) => error.with_id(id),
+            None => error,
+        })
+    }
+
     /// Asks one instance of a role.
     pub async fn ask_instance<Q: Serialize, A: DeserializeOwned>(
         &self,
@@ -150,7 +165,7 @@ impl Client {
         match error {
             RequestError::NoResponders { .. } => CliError::NotReachable {
                 message: format!("the bus is there, but no {role} of site {} answers", self.names().site()),
-                tried: format!("{endpoint} at {} as {}", self.settings.url, self.settings.user),
+                tried: format!("{endpoint} at {} as {}", self.settings.shown_url(), self.settings.user),
                 help: format!("is a {role} running? `ordo up` starts all of a site; --site NAME asks another one"),
             },
             RequestError::Refused(CallError { code, text, body }) => {
@@ -163,7 +178,7 @@ impl Client {
             }
             RequestError::Bus(error) if error.kind() == BusErrorKind::Timeout => CliError::NotReachable {
                 message: format!("the {role} did not answer in time"),
-                tried: format!("{endpoint} at {} as {}", self.settings.url, self.settings.user),
+                tried: format!("{endpoint} at {} as {}", self.settings.shown_url(), self.settings.user),
                 help: format!(
                     "`ordo status` shows who is there; a user may ask only under its own name: is {} that of the credentials?",
                     self.settings.user
@@ -201,5 +216,5 @@ fn unreachable(settings: &Settings, error: &BusError) -> CliError {
                 .to_owned()
         }
     };
-    CliError::NotReachable { message, tried: format!("{} as {}", settings.url, settings.user), help }
+    CliError::NotReachable { message, tried: format!("{} as {}", settings.shown_url(), settings.user), help }
 }

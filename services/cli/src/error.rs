@@ -3,7 +3,7 @@
 use crate::show::{Look, Tone, harmless};
 use miette::{Diagnostic, LabeledSpan, NamedSource, SourceSpan};
 use ordo_contract::request::{ErrorBody, status};
-use ordo_domain::definition::Problem;
+use ordo_domain::{CommandId, definition::Problem};
 use std::process::ExitCode;
 
 /// How a command ended.
@@ -88,6 +88,21 @@ impl CliError {
                 _ => Exit::Failed,
             },
             CliError::Failed { .. } | CliError::Problems(_) => Exit::Failed,
+        }
+    }
+
+    /// Says, where nobody knows whether a command was taken, how it is asked for again without being a second one.
+    pub fn with_id(self, id: &CommandId) -> Self {
+        let hint = format!("the command may have been taken; the same again with --id {id} carries it out once");
+        match self {
+            CliError::NotReachable { message, tried, help } => {
+                CliError::NotReachable { message: format!("{message}; {hint}"), tried, help }
+            }
+            CliError::Answer { code: code @ status::UNAVAILABLE, mut body } => {
+                body.message = format!("{}; {hint}", body.message);
+                CliError::Answer { code, body }
+            }
+            other => other,
         }
     }
 
@@ -277,6 +292,21 @@ mod tests {
         assert_eq!(span_of(text, 2, 8, 2), (19, 6));
         assert_eq!(span_of(text, 2, 11, 9), (26, 2));
         assert_eq!(span_of(text, 9, 1, 1), (text.len(), 0));
+    }
+
+    #[test]
+    fn an_error_that_leaves_a_command_in_doubt_names_its_id() {
+        let id = CommandId::new("cli-7").unwrap();
+        let answer =
+            |code| CliError::Answer { code, body: ErrorBody { code: "x".into(), message: "m".into(), refusal: None } };
+        let away = CliError::NotReachable { message: "m".into(), tried: "t".into(), help: "h".into() };
+        for error in [away, answer(503)] {
+            let error = error.with_id(&id);
+            assert!(error.text(&Look::plain()).contains("--id cli-7"), "{error}");
+            assert!(error.json()["error"]["message"].as_str().unwrap().contains("--id cli-7"));
+            assert_eq!(error.exit(), Exit::NotReachable);
+        }
+        assert!(!answer(409).with_id(&id).text(&Look::plain()).contains("cli-7"));
     }
 
     #[test]

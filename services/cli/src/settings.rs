@@ -57,6 +57,13 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// The address for people: without a password.
+    pub fn shown_url(&self) -> String {
+        ordo_runtime::config::masked(&self.url)
+    }
+}
+
 /// `KEY=value` and `export KEY='value'` lines; everything else is passed over.
 pub fn parse_env(text: &str) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();

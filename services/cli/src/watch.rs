@@ -61,7 +61,7 @@ pub async fn add_and_watch(
     let feed = Feed::open(client, options).await;
     let asked = crate::command::order::asked(None, None)?;
     let added = crate::command::order::add_all(client, vec![order], &asked, look).await?;
-    let Some(id) = added.into_iter().next() else {
+    let Some(id) = added.orders.into_iter().next() else {
         return Err(CliError::failed("accepted, but no controller is active yet: there is no order to watch so far"));
     };
     if !options.quiet && !look.json {

@@ -1,7 +1,7 @@
 //! Definitions that services act by: what is deployed, removing, suspending and resuming.
 
 use crate::answer::Problem;
-use crate::command::{Outcome, PENDING};
+use crate::command::{Outcome, PENDING, another, is_same};
 use crate::order_query::CATCH_UP;
 use crate::serve::{Proxy, parse};
 use ordo_contract::request::Asked;
@@ -10,7 +10,7 @@ use ordo_contract::request::catalog::{
     DefinitionShowRequest, Deployed, DeployedReply, DoneReply, SchedulesRequest,
 };
 use ordo_domain::catalog::{DefinitionKind, DeployedDefinition, RemoveDefinitions, ResumeSchedules, SuspendSchedules};
-use ordo_domain::{Command, DefinitionName, Refusal, UserName};
+use ordo_domain::{Command, DefinitionName, Refusal, UserName, command::Accepted};
 
 impl Proxy {
     pub async fn definition_list(&self, body: &[u8]) -> Result<DefinitionListReply, Problem> {
@@ -66,21 +66,37 @@ impl Proxy {
 
     pub async fn definition_remove(&self, user: &UserName, body: &[u8]) -> Result<DoneReply, Problem> {
         let DefinitionRemoveRequest { items, asked } = parse(body)?;
-        self.done(user, asked, Command::RemoveDefinitions(RemoveDefinitions { items })).await
+        let command = Command::RemoveDefinitions(RemoveDefinitions { items: items.clone() });
+        self.done(
+            user,
+            asked,
+            command,
+            |done| matches!(done, Accepted::Removed { items: done } if is_same(done, &items)),
+        )
+        .await
     }
 
     pub async fn schedules_act(&self, user: &UserName, verb: &str, body: &[u8]) -> Result<DoneReply, Problem> {
         let SchedulesRequest { schedules, asked } = parse(body)?;
         let command = match verb {
-            "suspend" => Command::SuspendSchedules(SuspendSchedules { schedules }),
-            _ => Command::ResumeSchedules(ResumeSchedules { schedules }),
+            "suspend" => Command::SuspendSchedules(SuspendSchedules { schedules: schedules.clone() }),
+            _ => Command::ResumeSchedules(ResumeSchedules { schedules: schedules.clone() }),
         };
-        self.done(user, asked, command).await
+        let is_it =
+            |done: &Accepted| matches!(done, Accepted::Schedules { schedules: done } if is_same(done, &schedules));
+        self.done(user, asked, command, is_it).await
     }
 
-    async fn done(&self, user: &UserName, asked: Asked, command: Command) -> Result<DoneReply, Problem> {
+    async fn done(
+        &self,
+        user: &UserName,
+        asked: Asked,
+        command: Command,
+        is_it: impl Fn(&Accepted) -> bool,
+    ) -> Result<DoneReply, Problem> {
         Ok(match self.carry_out(user, asked, command).await? {
-            Outcome::Accepted(_) => DoneReply::default(),
+            Outcome::Accepted(done) if is_it(&done) => DoneReply::default(),
+            Outcome::Accepted(other) => return Err(another(&other)),
             Outcome::Pending(id) => DoneReply { pending: Some(PENDING.to_owned()), id: Some(id) },
         })
     }

@@ -19,6 +19,7 @@ use ordo_domain::{
 };
 use ordo_journal::{BusErrorKind, Headers, Outgoing};
 use ordo_runtime::{Clock, SystemClock};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// How long an outcome is waited for.
@@ -49,17 +50,27 @@ impl Proxy {
         if let Some(outcome) = self.outcome(&id) {
             return outcome.map(Outcome::Accepted);
         }
-        self.precheck(&message).await?;
+        tokio::select! {
+            () = self.shutdown.cancelled() => {
+                return Err(Problem::unavailable(format!("this proxy stops; ask again, best with the id {id}")));
+            }
+            checked = self.precheck(&message) => checked?,
+        }
         let topic = Topic::Command(id.clone());
         let mut woken = self.mirror.interests.register(topic.clone());
         let (noun, verb) = noun_verb(&message.command);
-        self.publish(&self.bus.names().command(noun, verb), body).await?;
+        self.publish(&self.bus.names().command(noun, verb), body, &id).await?;
         let until = tokio::time::Instant::now() + OUTCOME;
         loop {
             if let Some(outcome) = self.outcome(&id) {
                 return outcome.map(Outcome::Accepted);
             }
-            if tokio::time::timeout_at(until, woken).await.is_err() {
+            // Published: whoever stops now has no outcome, but the command has its way.
+            let waited_in_vain = tokio::select! {
+                () = self.shutdown.cancelled() => true,
+                woken = tokio::time::timeout_at(until, woken) => woken.is_err(),
+            };
+            if waited_in_vain {
                 self.mirror.interests.tidy(&topic);
                 return match self.outcome(&id) {
                     Some(outcome) => outcome.map(Outcome::Accepted),
@@ -78,7 +89,7 @@ impl Proxy {
         })
     }
 
-    async fn publish(&self, subject: &str, body: Vec<u8>) -> Result<(), Problem> {
+    async fn publish(&self, subject: &str, body: Vec<u8>, id: &CommandId) -> Result<(), Problem> {
         let outgoing = Outgoing::new(subject, Headers::new(), body);
         let mut attempt = 1;
         loop {
@@ -96,7 +107,7 @@ impl Proxy {
                 Err(error) => {
                     let message = format!(
                         "the bus does not take commands now ({error}); it may be full (`nats stream info` of COMMANDS) or without a leader. \
-                         Repeat with the same id: it is carried out once"
+                         Repeat with the id {id}: it is carried out once"
                     );
                     return Err(Problem::unavailable(message));
                 }
@@ -107,10 +118,11 @@ impl Proxy {
     /// `{"workflow": …}` for one order, `{"orders": […]}` for many.
     pub async fn order_add(&self, user: &UserName, body: &[u8]) -> Result<AddOrdersReply, Problem> {
         let (orders, asked, one) = parse_add(body)?;
+        let count = orders.len();
         let outcome = self.carry_out(user, asked, Command::AddOrders(AddOrders { orders })).await?;
         Ok(match outcome {
             Outcome::Pending(id) => AddOrdersReply::Pending { pending: PENDING.to_owned(), id },
-            Outcome::Accepted(Accepted::Orders { orders }) => match orders.as_slice() {
+            Outcome::Accepted(Accepted::Orders { orders }) if orders.len() == count => match orders.as_slice() {
                 [order] if one => AddOrdersReply::One { order: order.clone(), state: self.state_of(order) },
                 _ => AddOrdersReply::Many { orders },
             },
@@ -141,10 +153,14 @@ impl Proxy {
         };
         match self.carry_out(user, asked, command).await? {
             Outcome::Pending(_) => Ok(OrdersReply { orders: Vec::new(), pending: Some(PENDING.to_owned()) }),
-            Outcome::Accepted(_) => Ok(OrdersReply { orders: self.lines(&orders), pending: None }),
+            Outcome::Accepted(Accepted::Orders { orders: done }) if is_same(&done, &orders) => {
+                Ok(OrdersReply { orders: self.lines(&orders), pending: None })
+            }
+            Outcome::Accepted(other) => Err(another(&other)),
         }
     }
 
+    /// As many as one answer takes.
     fn lines(&self, orders: &[OrderId]) -> Vec<ordo_contract::request::OrderLine> {
         let now = SystemClock.now();
         let of = |order: &OrderId| {
@@ -153,28 +169,35 @@ impl Proxy {
             });
             live.or_else(|| self.mirror.ended(order))
         };
-        orders.iter().filter_map(of).collect()
+        order_query::within_a_page(orders.iter().filter_map(of))
     }
 
     pub async fn agent_add(&self, user: &UserName, body: &[u8]) -> Result<serde_json::Value, Problem> {
         let AddAgentRequest { agent, title, asked } = parse(body)?;
-        let command = Command::AddAgent(AddAgent { agent, title });
+        let (wanted, command) = (agent.clone(), Command::AddAgent(AddAgent { agent, title }));
         match self.carry_out(user, asked, command).await? {
-            Outcome::Accepted(Accepted::Agent { agent }) => Ok(serde_json::json!({ "agent": agent })),
+            Outcome::Accepted(Accepted::Agent { agent }) if agent == wanted => {
+                Ok(serde_json::json!({ "agent": agent }))
+            }
             Outcome::Accepted(other) => Err(another(&other)),
             Outcome::Pending(id) => Ok(serde_json::json!({ "pending": PENDING, "id": id })),
         }
     }
 }
 
+/// Whether the outcome of an id is that of these orders; each of them counts once.
+pub fn is_same<T: Ord>(done: &[T], asked: &[T]) -> bool {
+    done.iter().collect::<BTreeSet<_>>() == asked.iter().collect::<BTreeSet<_>>()
+}
+
 /// The id was used for something else before.
 pub fn another(found: &Accepted) -> Problem {
     let what = match found {
-        Accepted::Orders { .. } => "orders",
-        Accepted::Deployed { .. } => "a deployment",
-        Accepted::Agent { .. } => "an agent",
-        Accepted::Removed { .. } => "a removal",
-        Accepted::Schedules { .. } => "schedules",
+        Accepted::Orders { .. } => "other orders",
+        Accepted::Deployed { .. } => "another deployment",
+        Accepted::Agent { .. } => "another agent",
+        Accepted::Removed { .. } => "another removal",
+        Accepted::Schedules { .. } => "other schedules",
         Accepted::Noted => "notes of the daily plan",
     };
     Problem::malformed(format!("this id was used for {what} within the last 24 h; choose another"))

@@ -81,7 +81,10 @@ impl Proxy {
         }
         match self.carry_out(user, request.asked, command).await? {
             Outcome::Pending(_) => Ok(DeployReply { items, pending: Some(PENDING.to_owned()) }),
-            Outcome::Accepted(Accepted::Deployed { items: deployed }) => {
+            // What was the same already is not among them.
+            Outcome::Accepted(Accepted::Deployed { items: deployed })
+                if deployed.iter().all(|(item, _)| request.items.contains(item)) =>
+            {
                 // The controller's word counts: a version may have come in between.
                 for (item, version) in deployed {
                     let (kind, name) = (item.kind(), item.name());

@@ -3,7 +3,9 @@
 use crate::answer::Problem;
 use crate::interest::{Topic, root};
 use crate::serve::Proxy;
-use ordo_contract::request::{AwaitRequest, OrderLine, OrderListReply, OrderListRequest, OrderRequest, OrderShowReply};
+use ordo_contract::request::{
+    AwaitRequest, ORDER_ENDED, OrderLine, OrderListReply, OrderListRequest, OrderRequest, OrderShowReply,
+};
 use ordo_domain::{Instant, OrderId, Refusal, Site, order::Order, order::OrderState, order::wait::Wait};
 use ordo_runtime::{Clock, SystemClock};
 use std::ops::Bound;
@@ -46,11 +48,22 @@ fn reason(waits: &[Wait]) -> Option<String> {
     Some(first.to_string())
 }
 
+/// The first lines, as many as one answer takes.
+pub fn within_a_page(lines: impl Iterator<Item = OrderLine>) -> Vec<OrderLine> {
+    let mut bytes = 0;
+    let fits = |line: &OrderLine| {
+        bytes += serde_json::to_vec(line).map_or(0, |json| json.len());
+        bytes <= PAGE_BYTES
+    };
+    lines.take_while(fits).collect()
+}
+
 /// All about one order.
 fn show(site: &Site, order: &Order, sequence: u64, now: Instant) -> OrderShowReply {
     let children = match &order.state {
         OrderState::Forked { children, .. } => {
-            children.iter().filter_map(|child| site.orders.get(child)).map(|child| line(site, child, now)).collect()
+            let children = children.iter().filter_map(|child| site.orders.get(child));
+            within_a_page(children.map(|child| line(site, child, now)))
         }
         _ => Vec::new(),
     };
@@ -126,23 +139,30 @@ impl Proxy {
     }
 
     pub async fn order_show(&self, request: &OrderRequest) -> Result<OrderShowReply, Problem> {
-        match self.look(&request.order) {
-            Some(reply) => Ok(reply),
-            None => {
-                self.mirror.catch_up(&self.bus, CATCH_UP).await?;
-                self.look(&request.order).ok_or_else(|| unknown(&request.order))
-            }
+        if self.look(&request.order).is_none() {
+            self.mirror.catch_up(&self.bus, CATCH_UP).await?;
         }
+        // What is remembered of an order that has ended is a line: all about it is in the history.
+        self.live(&request.order).ok_or_else(|| match self.mirror.ended(&request.order) {
+            Some(line) => Problem::not_found(
+                ORDER_ENDED,
+                format!("order {} is {} and no longer in the state; the history has it", line.order, line.state),
+            ),
+            None => unknown(&request.order),
+        })
     }
 
-    /// What the order is, or was when it ended.
-    pub fn look(&self, order: &OrderId) -> Option<OrderShowReply> {
+    fn live(&self, order: &OrderId) -> Option<OrderShowReply> {
         let now = SystemClock.now();
-        let live = self.mirror.read(|replica| {
+        self.mirror.read(|replica| {
             let order = replica.site.orders.get(order)?;
             Some(show(&replica.site, order, replica.sequence, now))
-        });
-        live.or_else(|| self.mirror.ended(order).and_then(|line| gone(line, self.mirror.sequence())))
+        })
+    }
+
+    /// What the order is, or was when it ended: then its state and little more.
+    fn look(&self, order: &OrderId) -> Option<OrderShowReply> {
+        self.live(order).or_else(|| self.mirror.ended(order).and_then(|line| gone(line, self.mirror.sequence())))
     }
 
     pub async fn order_await(&self, request: &AwaitRequest) -> Result<OrderShowReply, Problem> {

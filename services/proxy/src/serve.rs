@@ -76,9 +76,14 @@ pub async fn register(of: &Arc<Proxy>, instance: &str, node: &NodeName) -> Resul
     let handler = move |call: Call| -> futures::future::BoxFuture<'static, Result<Bytes, CallError>> {
         let proxy = proxy.clone();
         Box::pin(async move {
-            let answer = tokio::select! {
-                () = proxy.shutdown.cancelled() => Err(Problem::unavailable("this proxy stops; ask again")),
-                answer = proxy.answer(&call) => answer,
+            let answer = if is_command(&call.noun, &call.verb) {
+                // Looks at `shutdown` itself: once its command is published, "ask again" would be half the truth.
+                proxy.answer(&call).await
+            } else {
+                tokio::select! {
+                    () = proxy.shutdown.cancelled() => Err(Problem::unavailable("this proxy stops; ask again")),
+                    answer = proxy.answer(&call) => answer,
+                }
             };
             answer.map_err(|problem| {
                 tracing::debug!(
@@ -93,6 +98,23 @@ pub async fn register(of: &Arc<Proxy>, instance: &str, node: &NodeName) -> Resul
         })
     };
     Ok(of.bus.serve(spec, Arc::new(handler)).await?)
+}
+
+/// Whether what is asked leads to a command.
+fn is_command(noun: &str, verb: &str) -> bool {
+    let asked = format!("{noun}.{verb}");
+    [
+        proxy::ORDER_ADD,
+        proxy::ORDER_CANCEL,
+        proxy::ORDER_SUSPEND,
+        proxy::ORDER_RESUME,
+        proxy::DEFINITION_DEPLOY,
+        proxy::DEFINITION_REMOVE,
+        proxy::AGENT_ADD,
+        proxy::SCHEDULE_SUSPEND,
+        proxy::SCHEDULE_RESUME,
+    ]
+    .contains(&asked.as_str())
 }
 
 /// A request's body. Empty is `{}`, as `nats req … ''` sends it.

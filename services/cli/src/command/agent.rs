@@ -26,7 +26,8 @@ pub async fn add(client: &Client, arguments: &AddAgentArguments) -> Result<Optio
         title: arguments.title.clone(),
         asked: asked_of(&arguments.asked)?,
     };
-    let reply: serde_json::Value = client.ask_for("proxy", proxy::AGENT_ADD, &request, Duration::from_secs(20)).await?;
+    let reply: serde_json::Value =
+        client.command(proxy::AGENT_ADD, &request, &request.asked, Duration::from_secs(20)).await?;
     Ok(reply.get("pending").and_then(serde_json::Value::as_str).map(str::to_owned))
 }
 

@@ -1,18 +1,23 @@
 //! `ordo definition …`, and removing in general.
 
-use super::{id, order::asked_of};
+use super::{
+    id,
+    order::{again, asked_of},
+};
 use crate::{
     arguments::{AskedArguments, DefinitionCommand},
     client::Client,
     error::{CliError, Exit},
     show::{self, Align, Look, Table, harmless, time},
 };
+use ordo_contract::request::Asked;
 use ordo_contract::request::catalog::{
     DefinitionListReply, DefinitionListRequest, DefinitionRemoveRequest, DefinitionShowReply, DefinitionShowRequest,
     DoneReply,
 };
 use ordo_contract::request::proxy;
 use ordo_domain::{Instant, catalog::RemoveItem};
+use std::time::Duration;
 
 pub async fn run(client: &Client, command: DefinitionCommand, look: &Look) -> Result<Exit, CliError> {
     match command {
@@ -43,7 +48,8 @@ pub async fn remove(
     look: &Look,
 ) -> Result<Exit, CliError> {
     let request = DefinitionRemoveRequest { items, asked: asked_of(asked)? };
-    let reply: DoneReply = client.ask("proxy", proxy::DEFINITION_REMOVE, &request).await?;
+    let reply: DoneReply =
+        client.command(proxy::DEFINITION_REMOVE, &request, &request.asked, Duration::from_secs(20)).await?;
     let names: Vec<String> = request.items.iter().map(describe).collect();
     done(&reply, &format!("removed {}", names.join(", ")), look);
     Ok(Exit::Done)
@@ -60,7 +66,10 @@ fn describe(item: &RemoveItem) -> String {
 pub fn done(reply: &DoneReply, what: &str, look: &Look) {
     show::print(look, reply, || match &reply.pending {
         None => format!("{what}\n"),
-        Some(pending) => format!("{pending}\n"),
+        Some(pending) => {
+            let asked = Asked { id: reply.id.clone(), reason: None };
+            format!("{}\n{}", harmless(pending), again(&asked))
+        }
     });
 }
 

@@ -53,7 +53,7 @@ pub async fn run(
 /// # Errors
 /// [`CliError::Problems`] with places in the texts; else what the site says.
 pub async fn deploy_texts(client: &Client, texts: &[DeployText]) -> Result<Deployed, CliError> {
-    let reply = deploy(client, texts, false, Asked::default()).await?;
+    let reply = deploy(client, texts, false, super::order::asked(None, None)?).await?;
     Ok(Deployed { items: reply.items, pending: reply.pending })
 }
 
@@ -66,9 +66,8 @@ async fn deploy(client: &Client, files: &[DeployText], dry_run: bool, asked: Ask
     }
     store(client, &items).await?;
     let items = items.into_iter().map(|item| Item::deploy_item(&item)).collect();
-    client
-        .ask_for("proxy", proxy::DEFINITION_DEPLOY, &DeployRequest { items, dry_run, asked }, Duration::from_secs(30))
-        .await
+    let request = DeployRequest { items, dry_run, asked };
+    client.command(proxy::DEFINITION_DEPLOY, &request, &request.asked, Duration::from_secs(30)).await
 }
 
 /// Every file by itself; all problems of all files at once.

@@ -5,7 +5,7 @@ use crate::{
     arguments::EventsArguments,
     client::Client,
     error::{CliError, Exit},
-    show::{Look, harmless, line, text, time},
+    show::{Look, harmless, line, reader_is_gone, text, time},
 };
 use ordo_contract::request::{EventLine, EventListReply, EventListRequest, history};
 use ordo_domain::OrderId;
@@ -33,6 +33,9 @@ pub async fn run(client: &Client, arguments: &EventsArguments, look: &Look) -> R
         if ours && last.is_none_or(|last| (event.sequence, event.index) > last) {
             say(&event, look);
         }
+        if reader_is_gone() {
+            return Ok(Exit::Done);
+        }
     }
     Err(CliError::failed("the connection to the bus was closed"))
 }
@@ -59,7 +62,7 @@ async fn past(
                 page.events.iter().for_each(|event| say(event, look));
                 last = page.events.last().map(|event| (event.sequence, event.index)).or(last);
                 let next = page.events.last().map(|event| event.sequence);
-                if !page.more || next.is_none() || next == after {
+                if !page.more || next.is_none() || next == after || reader_is_gone() {
                     return Ok(last);
                 }
                 after = next;

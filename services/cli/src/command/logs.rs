@@ -3,12 +3,12 @@
 use super::id;
 use crate::{
     arguments::LogsArguments,
-    client::Client,
+    client::{Client, PROMPT},
     error::{CliError, Exit},
-    show::{Look, harmless, line, text, write_out},
+    show::{Look, harmless, line, reader_is_gone, text, write_out},
 };
 use ordo_contract::request::{
-    LogChunk, LogPosition, LogReadReply, LogReadRequest, OrderRequest, OrderShowReply, history, proxy,
+    LogChunk, LogPosition, LogReadReply, LogReadRequest, ORDER_ENDED, OrderRequest, OrderShowReply, history, proxy,
 };
 use ordo_domain::{OrderId, RunId};
 use std::{collections::BTreeMap, time::Duration};
@@ -18,6 +18,7 @@ const PERIOD: Duration = Duration::from_millis(500);
 
 pub async fn run(client: &Client, arguments: &LogsArguments, look: &Look) -> Result<Exit, CliError> {
     let mut reader = LogReader::new(id(&arguments.order)?, arguments.step.clone());
+    reader.patient = arguments.follow;
     let mut any = false;
     loop {
         let (chunks, ended) = reader.read(client).await?;
@@ -33,6 +34,9 @@ pub async fn run(client: &Client, arguments: &LogsArguments, look: &Look) -> Res
         }
         if !reader.more && (ended || !arguments.follow) {
             break;
+        }
+        if reader_is_gone() {
+            return Ok(Exit::Done);
         }
         if !reader.more {
             tokio::time::sleep(PERIOD).await;
@@ -56,6 +60,8 @@ pub struct LogReader {
     after: Vec<LogPosition>,
     /// There is more to read at once.
     pub more: bool,
+    /// A restart of the history is waited out.
+    pub patient: bool,
     /// The beginning of a line whose end is not there yet, by run and channel.
     open: BTreeMap<(RunId, String), Vec<u8>>,
     /// Where each run is, for the text in front of its lines.
@@ -64,16 +70,31 @@ pub struct LogReader {
 
 impl LogReader {
     pub fn new(order: OrderId, step: Option<String>) -> Self {
-        Self { order, step, after: Vec::new(), more: false, open: BTreeMap::new(), places: BTreeMap::new() }
+        Self {
+            order,
+            step,
+            after: Vec::new(),
+            more: false,
+            patient: false,
+            open: BTreeMap::new(),
+            places: BTreeMap::new(),
+        }
     }
 
     /// The next chunks, and whether nothing will follow.
     pub async fn read(&mut self, client: &Client) -> Result<(Vec<LogChunk>, bool), CliError> {
         let request = LogReadRequest { order: self.order.clone(), run: None, after: self.after.clone() };
-        let reply: LogReadReply = match client.ask("history", history::LOG_READ, &request).await {
+        let answer = if self.patient {
+            client.ask_patiently("history", history::LOG_READ, &request, PROMPT, None).await
+        } else {
+            client.ask("history", history::LOG_READ, &request).await.map(Some)
+        };
+        let reply: LogReadReply = match answer {
             // Just added: the history lies a moment behind the state.
             Err(error) if error.is_not_found() && self.is_live(client).await => return Ok((Vec::new(), false)),
-            other => other?,
+            Err(error) => return Err(error),
+            Ok(Some(reply)) => reply,
+            Ok(None) => return Ok((Vec::new(), false)),
         };
         self.after = reply.next;
         self.more = reply.more;
@@ -83,7 +104,12 @@ impl LogReader {
 
     async fn is_live(&self, client: &Client) -> bool {
         let request = OrderRequest { order: self.order.clone() };
-        client.ask::<_, OrderShowReply>("proxy", proxy::ORDER_SHOW, &request).await.is_ok()
+        match client.ask::<_, OrderShowReply>("proxy", proxy::ORDER_SHOW, &request).await {
+            Ok(_) => true,
+            // It was there a moment ago.
+            Err(CliError::Answer { body, .. }) => body.code == ORDER_ENDED,
+            Err(_) => false,
+        }
     }
 
     fn wants(&self, chunk: &LogChunk) -> bool {

@@ -49,9 +49,13 @@ pub(super) fn say_timed_out(ended: &watch::Ended, look: &Look) -> Exit {
     ended.exit()
 }
 
-/// What every command may carry.
+/// What every command carries. The id is chosen here: whatever becomes of the answer, the same again is the same command.
 pub fn asked(id: Option<&str>, reason: Option<&str>) -> Result<Asked, CliError> {
-    Ok(Asked { id: optional_id::<CommandId>(id)?, reason: reason.map(str::to_owned) })
+    let id = match optional_id::<CommandId>(id)? {
+        Some(id) => id,
+        None => super::id(&format!("cli-{:032x}", rand::random::<u128>()))?,
+    };
+    Ok(Asked { id: Some(id), reason: reason.map(str::to_owned) })
 }
 
 pub(super) fn asked_of(arguments: &AskedArguments) -> Result<Asked, CliError> {
@@ -68,12 +72,27 @@ async fn act(
 ) -> Result<Exit, CliError> {
     let orders: Result<Vec<OrderId>, CliError> = which.orders.iter().map(|order| id(order)).collect();
     let request = OrdersRequest { orders: orders?, kill, position, asked: asked_of(&which.asked)? };
-    let reply: OrdersReply = client.ask_for("proxy", endpoint, &request, Duration::from_secs(20)).await?;
+    let reply: OrdersReply = client.command(endpoint, &request, &request.asked, Duration::from_secs(20)).await?;
     show::print(look, &reply, || match &reply.pending {
-        Some(pending) => format!("{}\n", harmless(pending)),
-        None => list_view(&reply.orders, client.now(), look),
+        Some(pending) => format!("{}\n{}", harmless(pending), again(&request.asked)),
+        None => {
+            let unique = request.orders.iter().collect::<std::collections::BTreeSet<_>>().len();
+            let more = match unique.saturating_sub(reply.orders.len()) {
+                0 => String::new(),
+                more => format!("and {} more\n", text::grouped(more as u64)),
+            };
+            format!("{}{more}", list_view(&reply.orders, client.now(), look))
+        }
     });
     Ok(Exit::Done)
+}
+
+/// What is said behind "pending".
+pub(super) fn again(asked: &Asked) -> String {
+    match &asked.id {
+        Some(id) => format!("  the same again with --id {id} tells what became of it\n"),
+        None => String::new(),
+    }
 }
 
 /// Orders in one answer.

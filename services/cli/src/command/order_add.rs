@@ -32,23 +32,17 @@ pub async fn run(client: &Client, arguments: AddArguments, look: &Look) -> Resul
         ));
     }
     if !arguments.wait {
-        let one = orders.len() == 1;
         let added = add_all(client, orders, &asked, look).await?;
-        if !added.is_empty() {
-            show::print(look, &serde_json::json!({ "orders": added }), || {
-                if one {
-                    return format!("{}\n", added[0]);
-                }
-                let (first, last) = (&added[0], &added[added.len() - 1]);
-                format!("{} added: {first} to {last}\n", text::counted(added.len() as u64, "order", "orders"))
-            });
-        }
+        show::print(look, &added.json(), || added.view());
         return Ok(Exit::Done);
     }
     let options = options(&arguments.watch);
     let feed = watch::Feed::open(client, &options).await;
     let added = add_all(client, orders, &asked, look).await?;
-    let Some(order) = added.first() else { return Ok(Exit::WaitTimedOut) };
+    let Some(order) = added.orders.first() else {
+        show::print(look, &added.json(), || added.view());
+        return Ok(Exit::WaitTimedOut);
+    };
     if !look.json && !options.quiet {
         show::line(&format!("order {} added", look.bold(order.as_str())));
     }
@@ -56,44 +50,81 @@ pub async fn run(client: &Client, arguments: AddArguments, look: &Look) -> Resul
     Ok(say_timed_out(&ended, look))
 }
 
-/// Adds orders, each command all of its orders or none, as many commands as needed; a given id gets a number behind it
-/// where they are several. Empty where no controller was active (said then).
-pub async fn add_all(
-    client: &Client,
-    orders: Vec<NewOrder>,
-    asked: &Asked,
-    look: &Look,
-) -> Result<Vec<OrderId>, CliError> {
+/// What became of orders that were to be added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Added {
+    /// In the order in which they were given.
+    pub orders: Vec<OrderId>,
+    /// How many are accepted and wait for a controller, and what was said of them.
+    pub pending: usize,
+    said: Option<String>,
+    /// With it the same orders are not added twice.
+    pub id: CommandId,
+}
+
+impl Added {
+    fn json(&self) -> serde_json::Value {
+        match &self.said {
+            None => serde_json::json!({ "orders": self.orders }),
+            Some(pending) => serde_json::json!({
+                "orders": self.orders, "pending": pending, "pending_orders": self.pending, "id": self.id
+            }),
+        }
+    }
+
+    fn view(&self) -> String {
+        let mut view = match self.orders.as_slice() {
+            [] => String::new(),
+            [order] => format!("{order}\n"),
+            [first, .., last] => {
+                format!("{} added: {first} to {last}\n", text::counted(self.orders.len() as u64, "order", "orders"))
+            }
+        };
+        if let Some(pending) = &self.said {
+            if self.orders.len() + self.pending > 1 {
+                view.push_str(&format!("{}: ", text::counted(self.pending as u64, "order", "orders")));
+            }
+            let id = &self.id;
+            view.push_str(&format!("{}\n  the same again with --id {id} tells what became of it\n", harmless(pending)));
+        }
+        view
+    }
+}
+
+/// Adds orders, each command all of its orders or none, as many commands as needed; the id gets a number behind it where
+/// they are several. Where no controller is active all are sent, too: they are carried out when one is.
+pub async fn add_all(client: &Client, orders: Vec<NewOrder>, asked: &Asked, look: &Look) -> Result<Added, CliError> {
     let total = orders.len();
     let commands = in_commands(orders)?;
     let several = commands.len() > 1;
-    let mut added = Vec::with_capacity(total);
+    let base = match &asked.id {
+        Some(id) => id.clone(),
+        None => id(&format!("cli-{:032x}", rand::random::<u128>()))?,
+    };
+    if several && !look.json {
+        eprintln!("{} commands with the id {base}: the same again with --id {base} adds nothing twice", commands.len());
+    }
+    let mut added = Added { orders: Vec::with_capacity(total), pending: 0, said: None, id: base.clone() };
     for (n, orders) in commands.into_iter().enumerate() {
-        let id = match &asked.id {
-            Some(id) if several => {
-                Some(CommandId::new(format!("{id}.{}", n + 1)).map_err(|e| CliError::usage(e.to_string()))?)
-            }
-            id => id.clone(),
-        };
-        let request = AddMany { orders, asked: Asked { id, reason: asked.reason.clone() } };
+        let id = if several { id(&format!("{base}.{}", n + 1))? } else { base.clone() };
+        let count = orders.len();
+        let request = AddMany { orders, asked: Asked { id: Some(id), reason: asked.reason.clone() } };
         let reply: AddOrdersReply = client
             .ask_for("proxy", proxy::ORDER_ADD, &request, Duration::from_secs(20))
             .await
-            .map_err(|e| if added.is_empty() { e } else { after_some(e, added.len(), total) })?;
+            .map_err(|error| after_some(error, &added, total).with_id(&base))?;
         match reply {
-            AddOrdersReply::One { order, .. } => added.push(order),
-            AddOrdersReply::Many { orders } => added.extend(orders),
-            AddOrdersReply::Pending { pending, id } => {
-                show::print(look, &serde_json::json!({ "pending": pending, "id": id }), || {
-                    format!("{}\n  the same again with --id {id} tells what became of it\n", harmless(&pending))
-                });
-                return Ok(added);
+            AddOrdersReply::One { order, .. } => added.orders.push(order),
+            AddOrdersReply::Many { orders } => added.orders.extend(orders),
+            AddOrdersReply::Pending { pending, .. } => {
+                added.pending += count;
+                added.said = Some(pending);
             }
         }
         if several && !look.json && std::io::stderr().is_terminal() {
             eprint!(
                 "\r{} of {} added",
-                text::grouped(added.len() as u64),
+                text::grouped(added.orders.len() as u64),
                 text::counted(total as u64, "order", "orders")
             );
         }
@@ -104,11 +135,20 @@ pub async fn add_all(
     Ok(added)
 }
 
-fn after_some(error: CliError, added: usize, total: usize) -> CliError {
+fn after_some(error: CliError, added: &Added, total: usize) -> CliError {
+    let before = match (added.orders.len(), added.pending) {
+        (0, 0) => return error,
+        (added, 0) => format!("{added} of {total} orders were added before"),
+        (0, pending) => format!("{pending} of {total} orders are accepted before and wait for a controller"),
+        (added, pending) => format!("{added} of {total} orders were added before, {pending} wait for a controller"),
+    };
     match error {
         CliError::Answer { code, mut body } => {
-            body.message = format!("{} ({added} of {total} orders were added before)", body.message);
+            body.message = format!("{} ({before})", body.message);
             CliError::Answer { code, body }
+        }
+        CliError::NotReachable { message, tried, help } => {
+            CliError::NotReachable { message: format!("{message} ({before})"), tried, help }
         }
         other => other,
     }
@@ -247,6 +287,27 @@ mod tests {
         assert!(
             parse_orders("{\"workflow\":\"a\"}\n{\"worklow\":\"b\"}").unwrap_err().starts_with("line 2: unknown field")
         );
+    }
+
+    #[test]
+    fn pending_orders_are_counted_and_the_id_is_that_of_all_of_them() {
+        let order = |number: u32| OrderId::new(format!("20261122-A{number}-x")).unwrap();
+        let id = CommandId::new("load-1").unwrap();
+        let said = Some("accepted, no controller active yet".to_owned());
+        let all = Added { orders: vec![], pending: 2_500, said: said.clone(), id: id.clone() };
+        assert_eq!(
+            all.view(),
+            "2,500 orders: accepted, no controller active yet\n  the same again with --id load-1 tells what became of it\n"
+        );
+        assert_eq!(all.json()["pending_orders"], 2_500);
+        let some = Added { orders: vec![order(1), order(2)], pending: 1, said, id: id.clone() };
+        assert!(
+            some.view().starts_with("2 orders added: 20261122-A1-x to 20261122-A2-x\n1 order: accepted"),
+            "{}",
+            some.view()
+        );
+        let done = Added { orders: vec![order(1)], pending: 0, said: None, id };
+        assert_eq!((done.view().as_str(), done.json()), ("20261122-A1-x\n", serde_json::json!({"orders": [order(1)]})));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::arguments::Common;
 use chrono_tz::Tz;
 use ordo_domain::Instant;
 use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Everything about the reader that changes what is printed.
 #[derive(Debug, Clone)]
@@ -130,12 +131,26 @@ pub fn line(text: &str) {
     write_out(format!("{text}\n").as_bytes());
 }
 
-/// Bytes to standard output. Ends the process quietly when nobody reads any more.
+/// Bytes to standard output. When nobody reads any more, the command goes on silently to its own end and exit code; who
+/// would never end asks [`reader_is_gone`]. Any other failure ends the process: what was cut must not look whole.
 pub fn write_out(bytes: &[u8]) {
-    let mut out = std::io::stdout().lock();
-    if let Err(error) = out.write_all(bytes).and_then(|()| out.flush())
-        && error.kind() == std::io::ErrorKind::BrokenPipe
-    {
-        std::process::exit(0);
+    if reader_is_gone() {
+        return;
     }
+    let mut out = std::io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Ok(()) => {}
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => GONE.store(true, Ordering::Relaxed),
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: standard output cannot be written: {error}");
+            std::process::exit(crate::Exit::Failed as i32);
+        }
+    }
+}
+
+static GONE: AtomicBool = AtomicBool::new(false);
+
+/// Whether nobody reads what is printed any more (`ordo events --follow | head`).
+pub fn reader_is_gone() -> bool {
+    GONE.load(Ordering::Relaxed)
 }

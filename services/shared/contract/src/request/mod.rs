@@ -39,6 +39,9 @@ pub mod status {
     pub const UNAVAILABLE: u16 = 503;
 }
 
+/// Code of a 404: the order was there and has ended; the history has it.
+pub const ORDER_ENDED: &str = "order_ended";
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ErrorBody {
     /// A stable word: the code of a refusal, or `malformed`, `unavailable`, ….
