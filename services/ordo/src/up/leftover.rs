@@ -11,10 +11,26 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a leftover may take after SIGTERM.
+/// How long a leftover may take after it was asked to end.
 const GRACE: Duration = Duration::from_secs(5);
+/// PostgreSQL writes everything first.
+const POSTGRES_GRACE: Duration = Duration::from_secs(15);
+/// And after SIGQUIT, which still frees its shared memory.
+const POSTGRES_QUITS: Duration = Duration::from_secs(5);
 /// How long one may take after SIGKILL; a process in the kernel's hands may take long.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What is sent to a leftover that still lives after this long. SIGTERM would have PostgreSQL wait for its sessions, and
+/// SIGKILL leaves its other processes and its shared memory to the next start.
+fn due(name: &str, after: Duration) -> Signal {
+    match name {
+        "postgres" if after < POSTGRES_GRACE => Signal::SIGINT,
+        "postgres" if after < POSTGRES_GRACE + POSTGRES_QUITS => Signal::SIGQUIT,
+        "postgres" => Signal::SIGKILL,
+        _ if after < GRACE => Signal::SIGTERM,
+        _ => Signal::SIGKILL,
+    }
+}
 
 /// A process id is only ours together with the moment it was given out at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,12 +74,12 @@ impl Record {
         let left: Vec<(String, Identity)> = old.into_iter().filter(|(_, identity)| identity.lives()).collect();
         let names = left.iter().map(|(name, _)| name.clone()).collect();
         let started = Instant::now();
-        let mut sent = None;
-        while left.iter().any(|(_, identity)| identity.lives()) && started.elapsed() < GRACE + PATIENCE {
-            let signal = if started.elapsed() < GRACE { Signal::SIGTERM } else { Signal::SIGKILL };
-            if sent != Some(signal) {
-                sent = Some(signal);
-                for (_, identity) in left.iter().filter(|(_, identity)| identity.lives()) {
+        let mut sent = BTreeMap::new();
+        let longest = POSTGRES_GRACE + POSTGRES_QUITS + PATIENCE;
+        while left.iter().any(|(_, identity)| identity.lives()) && started.elapsed() < longest {
+            for (name, identity) in left.iter().filter(|(_, identity)| identity.lives()) {
+                let signal = due(name, started.elapsed());
+                if sent.insert(name, signal) != Some(signal) {
                     let _ = kill(Pid::from_raw(identity.pid), signal);
                 }
             }
@@ -102,6 +118,16 @@ mod tests {
         assert!(identity.lives());
         assert!(!Identity { started: identity.started + 1, ..identity }.lives());
         assert!(Identity::of(i32::MAX).is_none());
+    }
+
+    #[test]
+    fn postgresql_is_ended_in_its_own_way() {
+        let sent = |name, seconds| due(name, Duration::from_secs(seconds));
+        assert_eq!([0, 14, 15, 19, 20].map(|at| sent("postgres", at)), {
+            use Signal::{SIGINT, SIGKILL, SIGQUIT};
+            [SIGINT, SIGINT, SIGQUIT, SIGQUIT, SIGKILL]
+        });
+        assert_eq!([0, 5].map(|at| sent("nats", at)), [Signal::SIGTERM, Signal::SIGKILL]);
     }
 
     #[tokio::test]

@@ -1,8 +1,10 @@
 //! Finds the programs: on the PATH where new enough, in Debian's folders for PostgreSQL, else in the folder that
-//! `make servers` filled (`ORDO_SERVERS`, or `.servers` in a folder above this binary or above where we run).
+//! `make servers` filled (`ORDO_SERVERS`, or `.servers` in a folder above this binary or above where we run, unless others
+//! may write there).
 
 use crate::ServersError;
 use std::ffi::OsStr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -92,9 +94,25 @@ pub fn servers_folder() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os("ORDO_SERVERS").filter(|value| !value.is_empty()) {
         return Some(PathBuf::from(named));
     }
-    let starts = [std::env::current_exe().ok(), std::env::current_dir().ok()];
-    let above = starts.iter().flatten().flat_map(|start| start.ancestors());
-    above.map(|folder| folder.join(".servers")).find(|folder| folder.is_dir())
+    let above = |start: &Path| start.ancestors().map(|folder| folder.join(".servers")).collect::<Vec<_>>();
+    // Whoever put this program here chose what lies beside it; but a folder above may belong to everybody.
+    let beside = std::env::current_exe().map(|program| above(&program)).unwrap_or_default();
+    let around = std::env::current_dir().map(|folder| above(&folder)).unwrap_or_default();
+    beside
+        .into_iter()
+        .find(|folder| is_ours(folder, EVERYBODY))
+        .or_else(|| around.into_iter().find(|folder| is_ours(folder, GROUP | EVERYBODY)))
+}
+
+const GROUP: u32 = 0o020;
+const EVERYBODY: u32 = 0o002;
+
+/// A folder that others may have planted is passed over: what lies in it would be run. Neither it nor a link to it may
+/// belong to another user, and nobody of `closed_to` may write in it.
+fn is_ours(folder: &Path, closed_to: u32) -> bool {
+    let trusted = |uid: u32| uid == 0 || uid == nix::unistd::Uid::effective().as_raw();
+    let (Ok(entry), Ok(target)) = (std::fs::symlink_metadata(folder), std::fs::metadata(folder)) else { return false };
+    target.is_dir() && trusted(entry.uid()) && trusted(target.uid()) && target.mode() & closed_to == 0
 }
 
 fn on_path(name: &str) -> Vec<PathBuf> {
@@ -157,4 +175,31 @@ fn numbers(version: &str) -> Vec<u32> {
 
 fn sentence(seen: &[String]) -> String {
     if seen.is_empty() { String::new() } else { format!(" ({})", seen.join("; ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_folder_that_others_may_write_in_gives_no_programs() {
+        let folder = std::env::temp_dir().join(format!("ordo-servers-planted-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        for (mode, beside, around) in [(0o755, true, true), (0o775, true, false), (0o757, false, false)] {
+            std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(
+                (is_ours(&folder, EVERYBODY), is_ours(&folder, GROUP | EVERYBODY)),
+                (beside, around),
+                "{mode:o}"
+            );
+        }
+        if nix::unistd::Uid::effective().is_root() {
+            std::fs::set_permissions(&folder, std::fs::Permissions::from_mode(0o755)).unwrap();
+            std::os::unix::fs::chown(&folder, Some(65_534), None).unwrap();
+            assert!(!is_ours(&folder, EVERYBODY));
+        }
+        std::fs::remove_dir_all(&folder).unwrap();
+        assert!(!is_ours(&folder, EVERYBODY));
+    }
 }

@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// How long a fast shutdown (sessions are ended, everything is written) may take.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
+/// Between attempts while the processes of one that was killed let go.
+const LET_GO: Duration = Duration::from_millis(50);
 /// Another port is tried this often when somebody takes ours between the test and the start.
 const PORT_TRIES: u32 = 5;
 
@@ -75,7 +77,9 @@ impl PostgresServer {
         let data = owner::reachable_folder(&settings.folder.join("data"), owner)?;
         cluster::make(&settings, &bin, &data, owner)?;
         let mut wanted = settings.port;
-        for round in 1.. {
+        let (started, mut round) = (Instant::now(), 0);
+        loop {
+            round += 1;
             let port = port::free(wanted).map_err(ServersError::file("find a free port for", &data))?;
             let process = launch(&settings, &bin, &data, owner, port)?;
             let server =
@@ -85,11 +89,14 @@ impl PostgresServer {
                     admin::make_roles_and_database(&server).await?;
                     return Ok(server);
                 }
+                Err(error) if is_still_in_use(&error) && started.elapsed() < START_LIMIT => {
+                    round -= 1;
+                    tokio::time::sleep(LET_GO).await;
+                }
                 Err(_) if round < PORT_TRIES && server.port_was_taken() => wanted = None,
                 Err(error) => return Err(error),
             }
         }
-        Err(ServersError::NoUser)
     }
 
     /// Its port.
@@ -173,11 +180,8 @@ impl PostgresServer {
         loop {
             self.process = launch(&self.settings, &self.bin, &self.data, self.owner, self.port)?;
             match self.serving().await {
-                // After a kill the other processes of the old one hold its shared memory for a moment.
-                Err(ServersError::Ended { tail, .. })
-                    if tail.contains("is still in use") && started.elapsed() < START_LIMIT =>
-                {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                Err(error) if is_still_in_use(&error) && started.elapsed() < START_LIMIT => {
+                    tokio::time::sleep(LET_GO).await;
                 }
                 other => return other,
             }
@@ -207,6 +211,11 @@ impl PostgresServer {
         }
         Err(ServersError::NotServing { program: "PostgreSQL", port: self.port, seconds: START_LIMIT.as_secs(), last })
     }
+}
+
+/// After a kill the other processes of the old one hold its shared memory for a moment.
+fn is_still_in_use(error: &ServersError) -> bool {
+    matches!(error, ServersError::Ended { tail, .. } if tail.contains("is still in use"))
 }
 
 fn launch(
