@@ -158,7 +158,7 @@ impl RoleSettings {
     /// # Errors
     /// A name outside its alphabet, or a data folder that cannot be made or written.
     pub fn resolve(mut self, role: &str) -> Result<Self, SettingsError> {
-        name("site", &self.site, 20, |c| c.is_ascii_lowercase() || c.is_ascii_digit(), "[a-z0-9]{1,20}")?;
+        self.check()?;
         if self.data.as_os_str().is_empty() {
             self.data = home::data_home().join(&self.site).join(role);
         }
@@ -169,10 +169,21 @@ impl RoleSettings {
         if self.instance.is_empty() {
             self.instance = persistent_instance(&self.data, role)?;
         }
-        for (key, value) in [("node", &self.node), ("instance", &self.instance)] {
-            name(key, value, 40, |c| c.is_ascii_alphanumeric() || c == '_' || c == '-', "[A-Za-z0-9_-]{1,40}")?;
-        }
+        self.check()?;
         Ok(self)
+    }
+
+    /// Checks what is given. Nothing is read or made for it.
+    ///
+    /// # Errors
+    /// A name outside its alphabet.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        name("site", &self.site, 20, |c| c.is_ascii_lowercase() || c.is_ascii_digit(), "[a-z0-9]{1,20}")?;
+        let given = [("node", &self.node), ("instance", &self.instance)];
+        for (key, value) in given.into_iter().filter(|(_, value)| !value.is_empty()) {
+            name(key, value, 40, |c| is_instance(&c.to_string()), "[A-Za-z0-9_-]{1,40}")?;
+        }
+        Ok(())
     }
 }
 
@@ -201,13 +212,39 @@ fn make_private_folder(path: &Path) -> Result<(), SettingsError> {
 fn persistent_instance(data: &Path, role: &str) -> Result<String, SettingsError> {
     let path = data.join("instance");
     let failed = |source| SettingsError::Unreadable { what: "the instance id", path: path.clone(), source };
-    match std::fs::read_to_string(&path) {
-        Ok(text) => Ok(text.trim().to_owned()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let fresh = format!("{}{:04x}", role.chars().next().unwrap_or('x'), rand::random::<u16>());
-            std::fs::write(&path, format!("{fresh}\n")).map_err(failed)?;
-            Ok(fresh)
-        }
-        Err(error) => Err(failed(error)),
+    let kept = match std::fs::read_to_string(&path) {
+        Ok(text) => text.trim().to_owned(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(failed(error)),
+    };
+    // An empty one is what a crash left of an older version's.
+    if kept.is_empty() {
+        let fresh = format!("{}{:012x}", role.chars().next().unwrap_or('x'), rand::random::<u64>() >> 16);
+        keep(&path, &fresh).map_err(failed)?;
+        return Ok(fresh);
     }
+    if !is_instance(&kept) {
+        let wanted = format!("[A-Za-z0-9_-]{{1,40}} in {}", path.display());
+        return Err(SettingsError::Invalid { key: "instance", value: kept, wanted });
+    }
+    Ok(kept)
+}
+
+/// As a whole or not at all, and not lost with the power.
+fn keep(path: &Path, instance: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    let fresh = path.with_extension("new");
+    let mut file = std::fs::File::create(&fresh)?;
+    writeln!(file, "{instance}")?;
+    file.sync_all()?;
+    std::fs::rename(&fresh, path)?;
+    match path.parent() {
+        Some(folder) => std::fs::File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+fn is_instance(text: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    (1..=40).contains(&text.len()) && text.chars().all(allowed)
 }

@@ -123,8 +123,17 @@ fn an_instance_id_is_made_once_and_kept() {
     let folder = Folder::new("instance");
     let settings = RoleSettings { data: folder.0.join("c"), ..RoleSettings::default() };
     let first = settings.clone().resolve("controller").unwrap();
-    assert_eq!(first.instance, settings.resolve("controller").unwrap().instance);
-    assert!(first.instance.starts_with('c') && !first.node.is_empty());
+    assert_eq!(first.instance, settings.clone().resolve("controller").unwrap().instance);
+    assert!(first.instance.starts_with('c') && first.instance.len() == 13 && !first.node.is_empty());
+    // What a crash left empty is made anew; what is no id is said with its place.
+    let file = folder.0.join("c/instance");
+    std::fs::write(&file, "").unwrap();
+    let fresh = settings.clone().resolve("controller").unwrap().instance;
+    assert_eq!((fresh.len(), std::fs::read_to_string(&file).unwrap()), (13, format!("{fresh}\n")));
+    std::fs::write(&file, "c 1").unwrap();
+    let error = settings.clone().resolve("controller").unwrap_err().to_string();
+    assert!(error.contains("c 1") && error.contains("c/instance"), "{error}");
+    std::fs::write(&file, format!("{fresh}\n")).unwrap();
     let bad = RoleSettings { site: "Not OK".into(), ..RoleSettings::default() };
     assert_eq!(bad.resolve("controller").unwrap_err().to_string(), "site is \"Not OK\", wanted [a-z0-9]{1,20}");
 }
