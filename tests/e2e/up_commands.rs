@@ -33,6 +33,54 @@ fn every_role_shows_its_settings_with_their_origin_and_refuses_wrong_ones() {
 }
 
 #[test]
+fn a_check_sees_what_the_start_would_refuse_and_makes_nothing() {
+    let folder = folder();
+    let data = folder.join("agent");
+    let at = ["--data", data.to_str().unwrap()];
+    for (name, value, said) in [("ORDO_AGENT", "a b", "a b"), ("ORDO_OUTPUT_RUN_BYTES", "17", "at least 65536")] {
+        let checked = run(folder.path(), &[&["run", "agent", "--check"][..], &at[..]].concat(), &[(name, value)]);
+        assert_eq!(checked.status.code(), Some(2), "{name}");
+        assert!(text(&checked.stderr).contains(said), "{name}: {}", text(&checked.stderr));
+        let started = run(folder.path(), &[&["run", "agent"][..], &at[..]].concat(), &[(name, value)]);
+        assert_eq!(started.status.code(), Some(2), "{name}");
+    }
+    assert!(run(folder.path(), &[&["run", "agent", "--check"][..], &at[..]].concat(), &[]).status.success());
+    assert!(!data.exists());
+}
+
+#[test]
+fn credentials_are_made_for_the_site_that_runs_here_and_for_no_other() {
+    let folder = folder();
+    let dir = folder.path().to_str().unwrap();
+    assert!(run(folder.path(), &["setup", "--dir", dir, "--site", "prod"], &[]).status.success());
+    // Without a word of the site, and without an ordo.env that names it.
+    let refused = run(folder.path(), &["user", "add", "alice"], &[("ORDO_DATA", dir)]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(text(&refused.stderr).contains("no keys of site default"), "{}", text(&refused.stderr));
+    assert!(text(&refused.stderr).contains("only of prod"), "{}", text(&refused.stderr));
+    assert!(!folder.join("keys/site-default.seed").exists());
+    std::fs::write(folder.join("ordo.env"), "ORDO_SITE=prod\n").unwrap();
+    let made = run(folder.path(), &["user", "add", "alice"], &[("ORDO_DATA", dir)]);
+    assert!(made.status.success(), "{}", text(&made.stderr));
+    assert!(text(&made.stdout).contains("on site prod"), "{}", text(&made.stdout));
+    assert!(folder.join("creds/alice.creds").exists());
+}
+
+#[test]
+fn output_that_nobody_takes_or_that_cannot_be_written_is_no_panic_and_no_silence() {
+    let folder = folder();
+    let full = std::fs::File::options().write(true).open("/dev/full").unwrap();
+    let cut = ordo(folder.path()).args(["run", "proxy", "--print-config"]).stdout(full).output().unwrap();
+    assert_eq!(cut.status.code(), Some(1));
+    assert!(text(&cut.stderr).contains("standard output cannot be written"), "{}", text(&cut.stderr));
+    let (read, write) = std::io::pipe().unwrap();
+    drop(read);
+    let unread = ordo(folder.path()).args(["run", "proxy", "--check"]).stdout(write).output().unwrap();
+    assert!(unread.status.success(), "{}", text(&unread.stderr));
+    assert_eq!(text(&unread.stderr), "");
+}
+
+#[test]
 fn a_role_that_does_not_run_is_not_healthy() {
     let folder = folder();
     let health = run(folder.path(), &["health", "proxy"], &[]);

@@ -25,22 +25,19 @@ const DEFAULT_URL: &str = "nats://127.0.0.1:4222";
 impl Settings {
     /// From the process environment and the user's data folder.
     pub fn find(common: &Common) -> Result<Self, CliError> {
-        let folder = std::env::var_os("ORDO_DATA").filter(|d| !d.is_empty()).map(PathBuf::from);
-        let file = folder.map_or_else(ordo_runtime::home::env_file, |folder| folder.join("ordo.env"));
-        let user = std::env::var("ORDO_USER").ok();
-        Self::from_parts(common, &file, user)
+        Self::from_parts(common, &env_file(), std::env::var("ORDO_USER").ok())
+    }
+
+    /// The site alone: for who has no credentials yet.
+    pub fn find_site(common: &Common) -> Result<SiteNames, CliError> {
+        site(common, &known_in(&env_file())?.0)
     }
 
     /// [`Settings::find`] with the file as an argument; clap has put the environment into `common` already.
     pub fn from_parts(common: &Common, env_file: &Path, user: Option<String>) -> Result<Self, CliError> {
-        let (known, env_file) = match std::fs::read_to_string(env_file) {
-            Ok(text) => (parse_env(&text), Some(env_file.to_owned())),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => (BTreeMap::new(), None),
-            Err(e) => return Err(CliError::usage(format!("cannot read {}: {e}", env_file.display()))),
-        };
+        let (known, env_file) = known_in(env_file)?;
         let found = |key: &str| known.get(key).filter(|v| !v.is_empty()).cloned();
-        let site = common.site.clone().or_else(|| found("ORDO_SITE")).unwrap_or_else(|| "default".to_owned());
-        let site = SiteNames::new(&site).map_err(|e| CliError::usage(e.to_string()))?;
+        let site = site(common, &known)?;
         // Credentials belong to the address they were written for: an address typed by hand does not inherit them.
         let typed_url = common.nats_url.clone().filter(|url| !url.is_empty());
         let inherits = typed_url.is_none() || typed_url == found("ORDO_NATS_URL");
@@ -55,6 +52,27 @@ impl Settings {
         let env_file = env_file.filter(|_| inherits && found("ORDO_NATS_URL").is_some());
         Ok(Self { site, url, creds, ca, user, env_file })
     }
+}
+
+/// The `ordo.env` that `ordo up` writes.
+fn env_file() -> PathBuf {
+    let folder = std::env::var_os("ORDO_DATA").filter(|d| !d.is_empty()).map(PathBuf::from);
+    folder.map_or_else(ordo_runtime::home::env_file, |folder| folder.join("ordo.env"))
+}
+
+/// What it holds, and its path where it is there.
+fn known_in(env_file: &Path) -> Result<(BTreeMap<String, String>, Option<PathBuf>), CliError> {
+    match std::fs::read_to_string(env_file) {
+        Ok(text) => Ok((parse_env(&text), Some(env_file.to_owned()))),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok((BTreeMap::new(), None)),
+        Err(e) => Err(CliError::usage(format!("cannot read {}: {e}", env_file.display()))),
+    }
+}
+
+fn site(common: &Common, known: &BTreeMap<String, String>) -> Result<SiteNames, CliError> {
+    let found = || known.get("ORDO_SITE").filter(|v| !v.is_empty()).cloned();
+    let site = common.site.clone().or_else(found).unwrap_or_else(|| "default".to_owned());
+    SiteNames::new(&site).map_err(|e| CliError::usage(e.to_string()))
 }
 
 impl Settings {

@@ -5,7 +5,8 @@
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 use ordo_cli::arguments::AddAgentArguments;
-use ordo_cli::{CliError, Client, Common};
+use ordo_cli::settings::Settings;
+use ordo_cli::{CliError, Client, Common, show};
 use ordo_contract::name::is_name;
 use ordo_contract::request::{AgentListReply, Nothing, proxy};
 use ordo_contract::right::User;
@@ -39,12 +40,13 @@ pub fn user(command: &UserCommand, common: &Common) -> anyhow::Result<()> {
         bail!("{:?} is the name of a service, a person needs another", arguments.name);
     }
     let user = User::Person(arguments.name.clone());
-    let path = credentials(&arguments.name, &user, arguments.keys.as_deref(), arguments.output.as_deref(), common)?;
+    let (site, path) =
+        credentials(&arguments.name, &user, arguments.keys.as_deref(), arguments.output.as_deref(), common)?;
     if common.json {
-        println!("{}", serde_json::json!({ "user": arguments.name, "creds": path }));
+        show::line(&serde_json::json!({ "user": arguments.name, "creds": path }).to_string());
     } else {
-        println!("{} may ask and act on site {}; credentials: {}", arguments.name, site(common), path.display());
-        println!("they go into ORDO_NATS_CREDS, or NATS_CREDS for the nats command line");
+        show::line(&format!("{} may ask and act on site {}; credentials: {}", arguments.name, site, path.display()));
+        show::line("they go into ORDO_NATS_CREDS, or NATS_CREDS for the nats command line");
     }
     Ok(())
 }
@@ -52,9 +54,9 @@ pub fn user(command: &UserCommand, common: &Common) -> anyhow::Result<()> {
 /// Makes an agent's credentials, then has it journalled.
 pub async fn agent(arguments: &AddAgentArguments, common: &Common) -> ExitCode {
     let user = User::Agent(arguments.name.clone());
-    let keys = std::env::var_os("ORDO_KEYS").map(PathBuf::from);
-    let path = match credentials(&arguments.name, &user, keys.as_deref(), arguments.output.as_deref(), common) {
-        Ok(path) => path,
+    let (keys, output) = (arguments.keys.as_deref(), arguments.output.as_deref());
+    let (site, path) = match credentials(&arguments.name, &user, keys, output, common) {
+        Ok(made) => made,
         Err(error) => return crate::print_once(Err(error)),
     };
     let added = match Client::connect(common).await {
@@ -63,15 +65,23 @@ pub async fn agent(arguments: &AddAgentArguments, common: &Common) -> ExitCode {
     };
     match added {
         Ok(pending) if common.json => {
-            println!("{}", serde_json::json!({ "agent": arguments.name, "creds": path, "pending": pending }));
+            show::line(&serde_json::json!({ "agent": arguments.name, "creds": path, "pending": pending }).to_string());
             ExitCode::SUCCESS
         }
         Ok(pending) => {
-            println!("agent {} is admitted to site {}; credentials: {}", arguments.name, site(common), path.display());
+            show::line(&format!(
+                "agent {} is admitted to site {}; credentials: {}",
+                arguments.name,
+                site,
+                path.display()
+            ));
             if let Some(pending) = pending {
-                println!("{pending}");
+                show::line(&pending);
             }
-            println!("start it there with: ORDO_AGENT={} ordo run agent --creds FILE --nats-url URL", arguments.name);
+            show::line(&format!(
+                "start it there with: ORDO_AGENT={} ordo run agent --creds FILE --nats-url URL",
+                arguments.name
+            ));
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -90,17 +100,14 @@ async fn admit(client: &Client, arguments: &AddAgentArguments) -> Result<Option<
     }
 }
 
-fn site(common: &Common) -> &str {
-    common.site.as_deref().unwrap_or("default")
-}
-
+/// Writes them; gives the site and the file. The site is that of everything else that is typed here.
 fn credentials(
     name: &str,
     user: &User,
     keys: Option<&Path>,
     output: Option<&Path>,
     common: &Common,
-) -> anyhow::Result<PathBuf> {
+) -> anyhow::Result<(String, PathBuf)> {
     if !is_name(name) {
         bail!("{name:?} is not a name, wanted 1 to 40 of A-Z a-z 0-9 _ -");
     }
@@ -114,13 +121,37 @@ fn credentials(
             folder.display()
         );
     }
-    let keys = Keys::open(&folder, site(common))?;
+    let site = Settings::find_site(common)?.site().to_owned();
+    // Opening would make them, and nothing knows keys that were made here.
+    if !folder.join(format!("site-{site}.seed")).is_file() {
+        let known = sites(&folder);
+        bail!(
+            "there are no keys of site {site} in {}{}; --site (ORDO_SITE) names another",
+            folder.display(),
+            if known.is_empty() { String::new() } else { format!(", only of {}", known.join(", ")) }
+        );
+    }
+    let keys = Keys::open(&folder, &site)?;
     let Some(output) = output else {
-        return Ok(keys.credentials(&folder.with_file_name("creds"), user)?);
+        let path = keys.credentials(&folder.with_file_name("creds"), user)?;
+        return Ok((site, path));
     };
     if let Some(parent) = output.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         std::fs::create_dir_all(parent).with_context(|| format!("cannot make the folder {}", parent.display()))?;
     }
     secret::write(output, &keys.issue(user)?)?;
-    Ok(output.to_owned())
+    Ok((site, output.to_owned()))
+}
+
+/// The sites whose keys lie in a folder.
+fn sites(folder: &Path) -> Vec<String> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let site = |name: String| {
+        let site = name.strip_prefix("site-")?.strip_suffix(".seed")?;
+        (!site.contains('-')).then(|| site.to_owned())
+    };
+    let mut sites: Vec<String> = names.filter_map(site).collect();
+    sites.sort();
+    sites
 }

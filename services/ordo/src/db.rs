@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use ordo_cli::show;
 use ordo_runtime::DatabaseSettings;
 use std::path::PathBuf;
 
@@ -41,6 +42,6 @@ pub fn db(command: &DbCommand) -> anyhow::Result<()> {
     let url = settings.url_with_password()?;
     ordo_store::migrate(&url, settings.ca.as_deref())
         .with_context(|| format!("cannot migrate {}", ordo_runtime::config::masked(&arguments.url)))?;
-    println!("the tables are up to date");
+    show::line("the tables are up to date");
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! `ordo health ROLE`: exit code 0 when the role of that data folder is well, 1 with a sentence when not.
 
 use clap::Args;
-use ordo_cli::Common;
+use ordo_cli::{Common, show};
 use ordo_runtime::{health, home};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -28,9 +28,9 @@ pub fn health(arguments: &Arguments, common: &Common) -> ExitCode {
     match health::probe(&data, role, arguments.strict) {
         Ok(status) => {
             if common.json {
-                println!("{}", serde_json::to_string(&status).unwrap_or_default());
+                show::line(&serde_json::to_string(&status).unwrap_or_default().to_string());
             } else {
-                println!("{}/{} {}", status.role, status.instance, status.detail);
+                show::line(&format!("{}/{} {}", status.role, status.instance, status.detail));
             }
             ExitCode::SUCCESS
         }

@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use ordo_cli::Common;
+use ordo_cli::{Common, show};
 use ordo_contract::log::LogRecord;
 use ordo_contract::name::SiteNames;
 use ordo_contract::right::User;
@@ -102,6 +102,10 @@ trait RoleConfig: Serialize + DeserializeOwned + Default {
     fn role(&mut self) -> &mut RoleSettings;
     /// Whose credentials it uses, for its log lines on the bus.
     fn user(&self) -> User;
+    /// Whether its values make sense, without doing anything.
+    fn check(&self) -> anyhow::Result<()> {
+        Ok(())
+    }
 }
 
 /// For a role whose user is one of the services'.
@@ -135,6 +139,9 @@ impl RoleConfig for ordo_agent::Config {
     fn user(&self) -> User {
         User::Agent(self.agent.clone())
     }
+    fn check(&self) -> anyhow::Result<()> {
+        self.checked().map(drop)
+    }
 }
 
 /// Runs a role until it ends or is told to stop.
@@ -164,17 +171,20 @@ where
         Err(error) => return usage(&error.into()),
     };
     if arguments.print_config {
-        print!("{}", loaded.print());
+        show::write_out(loaded.print().as_bytes());
         return ExitCode::SUCCESS;
     }
     let mut config = loaded.config;
+    if let Err(error) = config.role().check().map_err(anyhow::Error::from).and_then(|()| config.check()) {
+        return usage(&error);
+    }
+    if arguments.check {
+        show::line(&format!("the settings of {name} are fine"));
+        return ExitCode::SUCCESS;
+    }
     match config.role().clone().resolve(name) {
         Ok(resolved) => *config.role() = resolved,
         Err(error) => return usage(&error.into()),
-    }
-    if arguments.check {
-        println!("the settings of {name} are fine");
-        return ExitCode::SUCCESS;
     }
     let lines = logging::init("info");
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {

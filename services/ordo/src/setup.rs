@@ -3,7 +3,7 @@
 
 use anyhow::{Context, bail};
 use clap::Args;
-use ordo_cli::Common;
+use ordo_cli::{Common, show};
 use ordo_contract::bus_config::Limits;
 use ordo_contract::name::is_name;
 use ordo_contract::right::User;
@@ -96,7 +96,7 @@ pub fn setup(arguments: &Arguments, common: &Common) -> anyhow::Result<()> {
     if let Some(group) = arguments.group {
         open_for(dir, group, true)?;
     }
-    println!("keys, credentials and configuration of site {} are in {}", keys.site().site(), dir.display());
+    show::line(&format!("keys, credentials and configuration of site {} are in {}", keys.site().site(), dir.display()));
     Ok(())
 }
 

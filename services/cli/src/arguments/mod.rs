@@ -541,6 +541,9 @@ pub struct AddAgentArguments {
     /// Where the credentials file goes [default: among the site's credentials]
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
+    /// The folder with the site's keys [default: that of `ordo up`]
+    #[arg(long, env = "ORDO_KEYS", hide_env_values = true, value_name = "DIR")]
+    pub keys: Option<PathBuf>,
     #[command(flatten)]
     pub asked: AskedArguments,
 }

@@ -118,7 +118,7 @@ fn announce(arguments: &Arguments, screen: &Screen, site: &start::Site, environm
             "pids": site.pids(),
             "seconds": (screen.seconds() * 10.0).round() / 10.0,
         });
-        println!("{ready}");
+        ordo_cli::show::line(&ready.to_string());
         return;
     }
     screen.line("");
