@@ -5,7 +5,7 @@ use super::connection::Connection;
 use super::folder::RunFolder;
 use super::job::{Ending, Job, now_ms};
 use super::output::Channel;
-use super::process_table::{self, Proc};
+use super::process_table::{self, Family, Proc};
 use super::protocol::{EndFacts, PROTOCOL, Reply, Request, StartRefusal, StartRequest};
 use super::spawn::{Outcome, Spawner};
 use super::system::{self, Epoll};
@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::net::UnixListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const LISTENER: u64 = 0;
@@ -32,6 +32,10 @@ const STDERR: u64 = 3;
 const FLUSH: Duration = Duration::from_millis(100);
 /// How often it is looked whether what a job left behind is gone.
 const LINGER_POLL: Duration = Duration::from_millis(25);
+/// What was killed dies at once, but not within the call.
+const ENDED_WITHIN: Duration = Duration::from_millis(5);
+/// The runner's own log is set aside when it is larger.
+const LOG_BYTES: u64 = 4 << 20;
 /// An end that could not be written is tried again after this.
 const WRITE_AGAIN: Duration = Duration::from_secs(1);
 /// Processes that left their job's session are looked for this long after an end.
@@ -41,11 +45,23 @@ const STRAYS_AFTER: Duration = Duration::from_secs(2);
 enum Timer {
     TimeLimit(u64),
     Kill(u64),
-    Linger(u64),
+    /// Its end is not heard of, it is looked for.
+    Collect(u64),
+    Linger,
     Flush,
     WriteEnds,
     Strays,
     Sweep,
+}
+
+impl Timer {
+    /// The job that it is about.
+    fn job(self) -> Option<u64> {
+        match self {
+            Timer::TimeLimit(number) | Timer::Kill(number) | Timer::Collect(number) => Some(number),
+            Timer::Linger | Timer::Flush | Timer::WriteEnds | Timer::Strays | Timer::Sweep => None,
+        }
+    }
 }
 
 pub struct EventLoop {
@@ -71,6 +87,9 @@ pub struct EventLoop {
     next_number: u64,
     timers: BinaryHeap<Reverse<(Instant, Timer)>>,
     flush_due: bool,
+    linger_due: bool,
+    /// When the processes were looked at last.
+    looked_at: Option<Instant>,
     strays_due: bool,
     /// Seen once as a stray: (pid, start time).
     strays: HashSet<(i32, u64)>,
@@ -118,6 +137,8 @@ impl EventLoop {
             next_number: 1,
             timers: BinaryHeap::new(),
             flush_due: false,
+            linger_due: false,
+            looked_at: None,
             strays_due: false,
             strays: HashSet::new(),
             unwritten: Vec::new(),
@@ -173,6 +194,11 @@ impl EventLoop {
     }
 
     fn set_timer(&mut self, after: Duration, timer: Timer) {
+        // Those of jobs that are over would lie here until their time limit.
+        if self.timers.len() > 256 + 4 * self.jobs.len() {
+            let jobs = &self.jobs;
+            self.timers.retain(|Reverse((_, timer))| timer.job().is_none_or(|number| jobs.contains_key(&number)));
+        }
         self.timers.push(Reverse((Instant::now() + after, timer)));
     }
 
@@ -189,7 +215,8 @@ impl EventLoop {
                         job.signal(libc::SIGKILL);
                     }
                 }
-                Timer::Linger(number) => self.linger(number),
+                Timer::Collect(number) => self.collect_unheard(number),
+                Timer::Linger => self.linger(),
                 Timer::Flush => self.flush(),
                 Timer::WriteEnds => self.write_ends(),
                 Timer::Strays => self.end_strays(),
@@ -253,6 +280,7 @@ impl EventLoop {
         if let Err(error) = watched {
             tracing::error!(run_id = %job.run, %error, "job cannot be watched and is ended");
             job.signal(libc::SIGKILL);
+            self.set_timer(LINGER_POLL, Timer::Collect(number));
         }
         if let Some(limit) = job.timeout_ms {
             self.set_timer(Duration::from_millis(limit), Timer::TimeLimit(number));
@@ -322,20 +350,51 @@ impl EventLoop {
         }
         let by_itself = Instant::now() + LEFTOVER_GRACE;
         job.linger_until = Some(job.kill_at.map_or(by_itself, |kill_at| kill_at.min(by_itself)));
-        self.linger(number);
+        // At once, unless the processes were looked at a moment ago for others.
+        let since = self.looked_at.map_or(LINGER_POLL, |at| at.elapsed());
+        self.linger_after(LINGER_POLL.saturating_sub(since));
     }
 
-    fn linger(&mut self, number: u64) {
-        let Some(job) = self.jobs.get_mut(&number) else { return };
-        job.collect_leftovers(self.pid);
-        job.drain();
-        if job.is_over() {
-            self.finish(number);
-        } else if job.linger_until.is_none_or(|until| until <= Instant::now()) {
-            job.end_leftovers(self.pid);
-            self.finish(number);
-        } else {
-            self.set_timer(LINGER_POLL, Timer::Linger(number));
+    fn collect_unheard(&mut self, number: u64) {
+        self.collect(number);
+        if self.jobs.get(&number).is_some_and(|job| job.ended.is_none()) {
+            self.set_timer(LINGER_POLL, Timer::Collect(number));
+        }
+    }
+
+    fn linger_after(&mut self, after: Duration) {
+        if !self.linger_due {
+            self.linger_due = true;
+            self.set_timer(after, Timer::Linger);
+        }
+    }
+
+    /// All jobs that have ended and left something behind, by one look at the processes.
+    fn linger(&mut self) {
+        self.linger_due = false;
+        let mut family = Family::below(self.pid);
+        let now = Instant::now();
+        self.looked_at = Some(now);
+        let (mut over, mut left, mut ending) = (Vec::new(), false, false);
+        for (number, job) in self.jobs.iter_mut().filter(|(_, job)| job.linger_until.is_some() && job.ended.is_some()) {
+            job.collect_leftovers(&family);
+            job.drain();
+            if job.is_over() {
+                over.push(*number);
+            } else if job.linger_until.is_some_and(|until| until > now) {
+                left = true;
+            } else if job.end_leftovers(&mut family) {
+                job.let_go();
+                over.push(*number);
+            } else {
+                ending = true;
+            }
+        }
+        over.into_iter().for_each(|number| self.finish(number));
+        if ending {
+            self.linger_after(ENDED_WITHIN);
+        } else if left {
+            self.linger_after(LINGER_POLL);
         }
     }
 
@@ -345,6 +404,9 @@ impl EventLoop {
         let facts = job.end_facts();
         self.write_end(job.run.clone(), job.folder.clone(), facts);
         self.look_for_strays();
+        if let Err(error) = set_aside(&sweep::runner_folder(&self.data).join(LOG), LOG_BYTES) {
+            tracing::debug!(%error, "log of the runner not set aside");
+        }
     }
 
     fn write_end(&mut self, run: RunId, folder: RunFolder, facts: EndFacts) {
@@ -592,6 +654,22 @@ impl EventLoop {
     }
 }
 
+/// The log of runners, in their folder.
+pub const LOG: &str = "runner.log";
+
+/// A log that has grown too large becomes `….1` and begins again. Runners live long, and they only append: what they hold
+/// open stays the file of this name.
+pub fn set_aside(log: &Path, limit: u64) -> io::Result<()> {
+    match std::fs::metadata(log) {
+        Ok(file) if file.len() > limit => {}
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    }
+    std::fs::copy(log, log.with_extension("log.1"))?;
+    File::options().write(true).open(log)?.set_len(0)
+}
+
 fn not_started(reason: String) -> EndFacts {
     let facts = RunFacts {
         end: RunEnd::NotStarted { reason, again: false },
@@ -604,3 +682,7 @@ fn not_started(reason: String) -> EndFacts {
     };
     EndFacts { facts, results: None, results_error: None, head_frames: 0, omitted: 0 }
 }
+
+#[cfg(test)]
+#[path = "event_loop_tests.rs"]
+mod tests;

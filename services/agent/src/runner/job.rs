@@ -3,7 +3,7 @@
 use super::folder::RunFolder;
 use super::mask::Secrets;
 use super::output::{Channel, OutputWriter};
-use super::process_table::{self, Proc};
+use super::process_table::{self, Family, Proc};
 use super::protocol::EndFacts;
 use super::spawn::Spawned;
 use super::system::{self, Exit, Used};
@@ -19,6 +19,9 @@ use std::path::Path;
 const READS_A_TURN: usize = 8;
 /// Enough to empty a pipe whose writer has ended: the largest is 1 MiB.
 const READS_AT_THE_END: usize = 64;
+
+/// What does not die of so many SIGKILLs is in the kernel's hands.
+const ATTEMPTS: u32 = 20;
 
 /// Why a job is being ended by us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +53,8 @@ pub struct Job {
     pub ended: Option<(Exit, Used, Instant)>,
     /// Till when what it left behind may go on.
     pub linger_until: Option<std::time::Instant>,
+    /// How often it was tried to end what it left.
+    attempts: u32,
     /// Frames that the agent was told of.
     pub told_frames: u32,
 }
@@ -74,6 +79,7 @@ impl Job {
             kill_at: None,
             ended: None,
             linger_until: None,
+            attempts: 0,
             told_frames: 0,
         }
     }
@@ -144,40 +150,34 @@ impl Job {
         self.stdout.is_none() && self.stderr.is_none() && !system::group_exists(self.pid)
     }
 
-    /// Ends what it left in its session or marked with its environment, among the descendants of `runner`.
-    pub fn end_leftovers(&mut self, runner: i32) {
-        for _ in 0..20 {
-            let left = self.leftovers(runner);
-            let living: Vec<&Proc> = left.iter().filter(|process| !process.zombie).collect();
-            if living.is_empty() {
-                break;
+    /// Ends what it left in its session or marked with its environment. True: nothing of it lives, or nothing that we
+    /// did would end it.
+    pub fn end_leftovers(&mut self, family: &mut Family) -> bool {
+        let mut living = Vec::new();
+        for process in family.members().to_vec().into_iter().filter(|process| !process.zombie) {
+            let in_session = process.session == self.pid && process.pid != self.pid;
+            if in_session || family.run_of(process.pid) == Some(&self.run) {
+                living.push(process);
             }
-            living.iter().for_each(|process| process_table::end_quietly(process));
-            // They die at once, but not within the call.
-            std::thread::sleep(std::time::Duration::from_millis(1));
         }
-        self.collect_leftovers(runner);
-        self.drain();
-        (self.stdout, self.stderr) = (None, None);
+        self.attempts += 1;
+        living.iter().for_each(process_table::end_quietly);
+        living.is_empty() || self.attempts > ATTEMPTS
     }
 
     /// Collects what ended and was handed to us, so that its group becomes empty.
-    pub fn collect_leftovers(&self, runner: i32) {
+    pub fn collect_leftovers(&self, family: &Family) {
         // A main process has the number of its session; so this is none.
-        let ours = |p: &Proc| p.zombie && p.parent == runner && p.session == self.pid && p.pid != p.session;
-        for process in process_table::all().values().filter(|process| ours(process)) {
+        let ours = |p: &&Proc| p.zombie && p.parent == family.parent && p.session == self.pid && p.pid != p.session;
+        for process in family.members().iter().filter(ours) {
             let _ = system::reap(process.pid);
         }
     }
 
-    fn leftovers(&self, runner: i32) -> Vec<Proc> {
-        let table = process_table::all();
-        let descendants = process_table::with_descendants(&table, |process| process.parent == runner);
-        let is_ours = |process: &Proc| {
-            let in_session = process.session == self.pid && process.pid != self.pid;
-            process.pid != runner && (in_session || process_table::run_of(process.pid).as_ref() == Some(&self.run))
-        };
-        descendants.into_iter().filter(is_ours).collect()
+    /// Takes what is left in its pipes and reads no more.
+    pub fn let_go(&mut self) {
+        self.drain();
+        (self.stdout, self.stderr) = (None, None);
     }
 
     /// All that is to be said of it.

@@ -39,6 +39,7 @@ mod connection;
 mod job;
 mod start;
 
+pub use event_loop::{LOG, set_aside};
 pub use start::{RunnerOptions, build_of_this_program, capacity_here, connect, main, main_with};
 
 use std::time::Duration;

@@ -4,7 +4,7 @@
 use super::system;
 use nix::errno::Errno;
 use ordo_domain::RunId;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::os::fd::AsFd;
 
@@ -69,6 +69,30 @@ pub fn with_descendants(table: &BTreeMap<i32, Proc>, is_root: impl Fn(&Proc) -> 
         if members.len() == before {
             return members.iter().filter_map(|pid| table.get(pid)).copied().collect();
         }
+    }
+}
+
+/// All that descend from one process, as of one moment. What several jobs ask is read once.
+pub struct Family {
+    pub parent: i32,
+    members: Vec<Proc>,
+    runs: HashMap<i32, Option<RunId>>,
+}
+
+impl Family {
+    /// Looks at everything that runs.
+    pub fn below(parent: i32) -> Self {
+        let members = with_descendants(&all(), |process| process.parent == parent);
+        Self { parent, members, runs: HashMap::new() }
+    }
+
+    pub fn members(&self) -> &[Proc] {
+        &self.members
+    }
+
+    /// The run that a member was started for.
+    pub fn run_of(&mut self, pid: i32) -> Option<&RunId> {
+        self.runs.entry(pid).or_insert_with(|| run_of(pid)).as_ref()
     }
 }
 
