@@ -8,8 +8,10 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+/// A script that was not used for so long is removed at the next start of the agent.
+const KEPT: Duration = Duration::from_secs(60 * 86_400);
 /// Between attempts while the bus is away. Whoever waits has a deadline.
 const AGAIN: Duration = Duration::from_millis(200);
 
@@ -43,6 +45,7 @@ impl Scripts {
     pub fn open(data: &Path, bus: &Bus) -> io::Result<Self> {
         let folder = data.join("scripts");
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        forget(&folder, KEPT)?;
         Ok(Self { folder, bus: bus.clone(), known: Arc::default() })
     }
 
@@ -61,6 +64,10 @@ impl Scripts {
         }
         let path = self.folder.join(hash.as_str());
         let on_disk = fs::read(&path).ok().filter(|text| ContentHash::of(text) == *hash);
+        if on_disk.is_some() {
+            // Used: kept on.
+            let _ = fs::File::open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+        }
         let text = match on_disk {
             Some(text) => text,
             None => {
@@ -97,6 +104,18 @@ impl Scripts {
     }
 }
 
+/// Removes what no agent here has used for so long; what is wanted again is fetched again.
+fn forget(folder: &Path, kept: Duration) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+        if age > kept {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// As a whole or not at all: a runner may be about to read it.
 fn store(path: &Path, text: &[u8]) -> io::Result<()> {
     let fresh = path.with_extension(format!("{:08x}", rand::random::<u32>()));
@@ -108,4 +127,22 @@ fn store(path: &Path, text: &[u8]) -> io::Result<()> {
         return Err(error);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_that_nobody_used_for_long_is_removed() {
+        let folder = std::env::temp_dir().join(format!("ordo-scripts-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        for (name, days) in [("old", 61), ("young", 59)] {
+            let file = fs::File::create(folder.join(name)).unwrap();
+            file.set_modified(SystemTime::now() - Duration::from_secs(days * 86_400)).unwrap();
+        }
+        forget(&folder, KEPT).unwrap();
+        assert!(!folder.join("old").exists() && folder.join("young").exists());
+        fs::remove_dir_all(&folder).unwrap();
+    }
 }

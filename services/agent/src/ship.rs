@@ -6,16 +6,17 @@ use crate::config::OutputConfig;
 use crate::runner::folder::RunFolder;
 use crate::runner::output::{Frame, OutputReader};
 use crate::runner::protocol::{EndFacts, RunMeta};
+use crate::runner::system;
 use crate::shell::Event;
 use ordo_contract::output::{self, StoredReply, StoredRequest, StoredRun};
 use ordo_contract::request::history;
-use ordo_domain::{AgentName, RunId};
+use ordo_domain::{AgentName, Instant, RunId};
 use ordo_journal::{Bus, Headers, Outgoing};
 use ordo_runtime::CancellationToken;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{oneshot, watch};
 
@@ -27,6 +28,9 @@ const RAREST_QUESTION: Duration = Duration::from_secs(30);
 /// Questions that come within this time go together.
 const GATHER: Duration = Duration::from_millis(50);
 const RUNS_A_QUESTION: usize = 500;
+/// After an error that passes, ever more rarely.
+const AGAIN: Duration = Duration::from_secs(1);
+const AGAIN_AT_LEAST: Duration = Duration::from_secs(60);
 /// How often the limits of what waits are looked at.
 const JANITOR: Duration = Duration::from_secs(30);
 
@@ -67,7 +71,7 @@ struct Goal {
 struct Shipping {
     goal: watch::Sender<Goal>,
     stop: CancellationToken,
-    /// Since when it waits for history, and how much it is.
+    /// When the run ended that waits for history, and how much it is.
     waits: Option<(Instant, u64)>,
 }
 
@@ -140,8 +144,9 @@ async fn manage(context: Context, limits: OutputConfig, mut shipments: Unbounded
                     }
                 }
             }
-            let kept = shipping.goal.borrow().ended.as_ref().map_or(0, |end| end.facts.output.kept_bytes);
-            shipping.waits = Some((Instant::now(), kept));
+            // By the end itself: agents that are restarted again and again would keep it for good else.
+            let of_end = |end: &EndFacts| (end.facts.ended_at, end.facts.output.kept_bytes);
+            shipping.waits = shipping.goal.borrow().ended.as_deref().map(of_end);
         }
     }
 }
@@ -153,12 +158,9 @@ fn begin(context: &Context, run: &RunId) -> Shipping {
     tokio::spawn(async move {
         tokio::select! {
             () = stopped.cancelled() => {}
-            outcome = ship(&context, &run, seen, &stopped) => {
+            () = ship_patiently(&context, &run, seen, &stopped) => {
                 if context.bus.is_closed() {
                     return;
-                }
-                if let Err(error) = outcome {
-                    tracing::warn!(run_id = %run, %error, "output of a run cannot be shipped and is given up");
                 }
                 let _ = context.events.send(Event::Input(Input::OutputStored { run }));
             }
@@ -167,26 +169,59 @@ fn begin(context: &Context, run: &RunId) -> Shipping {
     Shipping { goal, stop, waits: None }
 }
 
-/// What waits for history may neither grow old nor large without end.
-fn keep_within(context: &Context, limits: &OutputConfig, runs: &mut BTreeMap<RunId, Shipping>) {
-    let mut waiting: Vec<(Instant, u64, RunId)> = runs
-        .iter()
-        .filter_map(|(run, shipping)| shipping.waits.map(|(since, bytes)| (since, bytes, run.clone())))
-        .collect();
-    waiting.sort();
-    let mut total: u64 = waiting.iter().map(|(_, bytes, _)| bytes).sum();
-    let oldest = Duration::from_secs(u64::from(limits.keep_days) * 86_400);
-    for (since, bytes, run) in waiting {
-        if since.elapsed() < oldest && total <= limits.keep_bytes {
+/// Until history has all of it, or what is left can never be read. Everything else passes: descriptors that are all in
+/// use, a disk that stumbles.
+async fn ship_patiently(context: &Context, run: &RunId, goal: watch::Receiver<Goal>, cancel: &CancellationToken) {
+    let mut pause = AGAIN;
+    loop {
+        let Err(error) = ship(context, run, goal.clone(), cancel).await else { return };
+        if context.bus.is_closed() {
             return;
         }
-        total -= bytes;
+        if goal.borrow().ended.is_some() && is_for_good(&error) {
+            return tracing::warn!(run_id = %run, %error, "output of a run cannot be shipped and is given up");
+        }
+        if pause == AGAIN {
+            tracing::warn!(run_id = %run, %error, "output of a run cannot be shipped now, trying on");
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(AGAIN_AT_LEAST);
+    }
+}
+
+/// Whether an ended run's files can never be read to their end: they are gone, cut, or not what they should be.
+fn is_for_good(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData)
+}
+
+/// What waits for history may neither grow old nor large without end.
+fn keep_within(context: &Context, limits: &OutputConfig, runs: &mut BTreeMap<RunId, Shipping>) {
+    let waiting =
+        runs.iter().filter_map(|(run, shipping)| shipping.waits.map(|(since, bytes)| (since, bytes, run.clone())));
+    for (bytes, run) in too_much(waiting.collect(), limits, system::now()) {
         tracing::warn!(run_id = %run, bytes, keep_days = limits.keep_days, keep_bytes = limits.keep_bytes, "output removed before history had it, its limit is reached");
         if let Some(shipping) = runs.remove(&run) {
             shipping.stop.cancel();
         }
         let _ = context.events.send(Event::Input(Input::OutputStored { run }));
     }
+}
+
+/// What is to go: the oldest first, until the rest is within the limits.
+fn too_much(mut waiting: Vec<(Instant, u64, RunId)>, limits: &OutputConfig, now: Instant) -> Vec<(u64, RunId)> {
+    waiting.sort();
+    let mut total: u64 = waiting.iter().map(|(_, bytes, _)| bytes).sum();
+    let oldest = Duration::from_secs(u64::from(limits.keep_days) * 86_400);
+    let mut gone = Vec::new();
+    for (since, bytes, run) in waiting {
+        let is_young = (now - since).to_std().is_ok_and(|age| age < oldest) || since > now;
+        if is_young && total <= limits.keep_bytes {
+            break;
+        }
+        total -= bytes;
+        gone.push((bytes, run));
+    }
+    gone
 }
 
 /// Ships one run; returns when history has all of it.
@@ -197,7 +232,7 @@ async fn ship(
     cancel: &CancellationToken,
 ) -> io::Result<()> {
     let folder = RunFolder::new(&context.data, run);
-    let meta = folder.meta().ok_or_else(|| io::Error::other("its run.json is not there or not readable"))?;
+    let meta = folder.read_meta()?;
     let mut reader = OutputReader::new(folder.clone());
     loop {
         let now = goal.borrow_and_update().clone();
@@ -281,7 +316,7 @@ async fn send_some(
 }
 
 fn message(context: &Context, meta: &RunMeta, frame: Frame) -> Outgoing {
-    let at = ordo_domain::Instant::from_timestamp_millis(frame.header.at_ms).unwrap_or_default();
+    let at = Instant::from_timestamp_millis(frame.header.at_ms).unwrap_or_default();
     let mut headers = Headers::new()
         .set(output::RUN, &meta.run)
         .set(output::ORDER, &meta.order)
@@ -331,5 +366,35 @@ async fn answer_questions(
             }
             Err(error) => tracing::debug!(error, "history does not say what output it has"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_can_never_be_read_is_given_up() {
+        for (number, for_good) in
+            [(libc::EMFILE, false), (libc::EIO, false), (libc::ENOMEM, false), (libc::ENOENT, true)]
+        {
+            assert_eq!(is_for_good(&io::Error::from_raw_os_error(number)), for_good, "{number}");
+        }
+        assert!(is_for_good(&io::ErrorKind::UnexpectedEof.into()) && is_for_good(&io::ErrorKind::InvalidData.into()));
+        assert!(!is_for_good(&io::Error::other("the bus is away")));
+    }
+
+    #[test]
+    fn what_waits_is_as_old_as_its_run_whenever_the_agent_was_started() {
+        let now = system::now();
+        let ago = |days: i64| now - chrono::Duration::days(days);
+        let run = RunId::from_bits;
+        let limits = OutputConfig { run_bytes: 0, keep_days: 14, keep_bytes: 100 };
+        let waiting = vec![(ago(1), 60, run(1)), (ago(15), 10, run(2)), (ago(2), 30, run(3))];
+        assert_eq!(too_much(waiting, &limits, now), [(10, run(2))]);
+        let large = vec![(ago(1), 60, run(1)), (ago(2), 50, run(3))];
+        assert_eq!(too_much(large, &limits, now), [(50, run(3))]);
+        // A clock that was set back makes nothing old.
+        assert_eq!(too_much(vec![(ago(-1), 60, run(1))], &limits, now), []);
     }
 }

@@ -103,6 +103,15 @@ impl RunFolder {
         self.path.join("results")
     }
 
+    /// Whose run it is.
+    ///
+    /// # Errors
+    /// `InvalidData`: not whole.
+    pub fn read_meta(&self) -> io::Result<RunMeta> {
+        let lines = fs::read(self.path.join("run.json"))?;
+        Ok(serde_json::from_slice(lines.split(|b| *b == b'\n').next().unwrap_or_default())?)
+    }
+
     /// `None`: not written, or not whole.
     pub fn meta(&self) -> Option<RunMeta> {
         serde_json::from_slice(self.run_lines()?.split(|b| *b == b'\n').next()?).ok()
