@@ -86,6 +86,8 @@ async fn serve(
             },
         }
     };
+    // Shipping has files open, too.
+    crate::runner::system::raise_descriptor_limit();
     let (wanted, capacity) = (config.slots(), crate::runner::capacity_here());
     let slots = wanted.min(capacity);
     if slots < wanted {
@@ -198,7 +200,8 @@ async fn work(
     let mut stop_at = None;
     loop {
         if stop_at.is_none() {
-            let free = usize::try_from(shell.core.free_slots()).unwrap_or_default();
+            let free = if shell.runner_is_there { shell.core.free_slots() } else { 0 };
+            let free = usize::try_from(free).unwrap_or_default();
             starts.grant(free.saturating_sub(starts.granted()));
         } else if shell.is_settled() {
             return Ok(());
@@ -246,6 +249,7 @@ impl Shell {
             Event::Input(input) => self.handle(input),
             Event::Logged(logged) => self.logged(logged),
             Event::Runner(reply) => self.runner_said(reply),
+            Event::RunnerIsThere(is_there) => self.runner_is_there = is_there,
             Event::Seen(seen) => self.seen(seen),
             Event::Prepared { run, request } => self.prepared(run, request),
             Event::Look(answer) => drop(answer.send(self.snapshot())),

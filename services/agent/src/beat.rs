@@ -24,6 +24,7 @@ pub async fn run(bus: Bus, role: RoleSettings, health: Health, events: Unbounded
             return;
         }
         let Ok(snapshot) = snapshot.await else { return };
+        health.link("runner", if snapshot.runner_is_there { "ok" } else { "lost" });
         say(&health, &snapshot, round_trip.is_ok());
         if let Err(error) = put(&bus, &role, &node, started_at, snapshot, Some(&round_trip)).await {
             tracing::debug!(%error, "heartbeat not written");
@@ -48,6 +49,13 @@ pub async fn put(
         probed_at: at,
         error: round_trip.as_ref().err().map(ToString::to_string),
     });
+    let runner = Link {
+        to: "runner".into(),
+        ok: snapshot.runner_is_there,
+        rtt_ms: None,
+        probed_at: at,
+        error: (!snapshot.runner_is_there).then(|| "there is none that takes new runs".to_owned()),
+    };
     let heartbeat = Heartbeat {
         role: bus.user().to_owned(),
         instance: role.instance.clone(),
@@ -58,7 +66,7 @@ pub async fn put(
         started_at,
         at,
         epoch: snapshot.epoch,
-        links: link.into_iter().collect(),
+        links: link.into_iter().chain([runner]).collect(),
         lag: None,
         agent: Some(snapshot.agent),
         note: snapshot.note,

@@ -4,7 +4,7 @@
 
 use crate::runner::folder::RunFolder;
 use crate::runner::protocol::{EndFacts, PROTOCOL, Reply, Request, StartRequest};
-use crate::runner::{build_of_this_program, connect, sweep};
+use crate::runner::{LOG, build_of_this_program, connect, set_aside, sweep};
 use crate::runner_tool::sockets;
 use crate::shell::Event;
 use ordo_domain::RunId;
@@ -122,6 +122,9 @@ impl Link {
 
     async fn lost(&mut self, number: u64) {
         let Some(connection) = self.connections.remove(&number) else { return };
+        if connection.active {
+            let _ = self.events.send(Event::RunnerIsThere(false));
+        }
         if sweep::lives(&self.data, &connection.runner) {
             tracing::info!(runner = connection.runner, "connection to the runner lost");
         } else if connection.active {
@@ -151,6 +154,7 @@ impl Link {
                 }
             }
             if self.connections.values().any(|connection| connection.active) {
+                let _ = self.events.send(Event::RunnerIsThere(true));
                 return running;
             }
             if let Err(error) = self.start_runner().await {
@@ -188,10 +192,8 @@ impl Link {
     async fn start_runner(&self) -> io::Result<()> {
         let folder = sweep::runner_folder(&self.data);
         std::fs::create_dir_all(&folder)?;
-        let log_path = folder.join("runner.log");
-        if std::fs::metadata(&log_path).is_ok_and(|log| log.len() > 1 << 20) {
-            std::fs::rename(&log_path, folder.join("runner.log.1"))?;
-        }
+        let log_path = folder.join(LOG);
+        set_aside(&log_path, 1 << 20)?;
         let log = std::fs::File::options().create(true).append(true).open(&log_path)?;
         let before = sockets(&self.data);
         let mut child = tokio::process::Command::new(&self.program)

@@ -1,7 +1,7 @@
 //! The shell around [`AgentCore`]: one task that feeds it and carries out what it wants. Everything that waits (claims,
 //! scripts, acknowledgements, files) does so in tasks of its own and comes back as an [`Event`].
 
-use crate::claim::{Action, AgentCore, Input, Me, Moment, OnDisk, Record, StoredJob};
+use crate::claim::{AGAIN_AFTER_MS, Action, AgentCore, Input, Me, Moment, OnDisk, Record, StoredJob};
 use crate::config::Config;
 use crate::disk_log::{DiskLog, Logged};
 use crate::results;
@@ -30,6 +30,8 @@ pub enum Event {
     Input(Input),
     Logged(Logged),
     Runner(Reply),
+    /// Whether there is one that takes new runs.
+    RunnerIsThere(bool),
     /// What the runners and the run folders say, at the start and when a runner came or went.
     Seen(BTreeMap<RunId, Seen>),
     /// A start is ready for the runner, or will never be.
@@ -46,6 +48,7 @@ pub struct Snapshot {
     pub epoch: u64,
     pub free: u32,
     pub stopping: bool,
+    pub runner_is_there: bool,
     pub note: Option<String>,
 }
 
@@ -70,6 +73,8 @@ pub struct Shell {
     /// Starts that are being prepared; true: a kill came meanwhile.
     preparing: BTreeMap<RunId, bool>,
     pub stopping: bool,
+    /// Without one no job is taken.
+    pub runner_is_there: bool,
 }
 
 /// Now, on both clocks.
@@ -118,6 +123,7 @@ impl Shell {
             kills: BTreeMap::new(),
             preparing: BTreeMap::new(),
             stopping: false,
+            runner_is_there: true,
         }
     }
 
@@ -165,6 +171,11 @@ impl Shell {
 
     /// A message of JOBS to start something.
     pub fn job_given(&mut self, message: Message) {
+        if !self.runner_is_there {
+            // Asked for before it went; another instance may have one.
+            self.send_acks(vec![message], Ack::Again(Duration::from_millis(AGAIN_AFTER_MS)));
+            return;
+        }
         match serde_json::from_slice::<JobMessage>(message.payload()) {
             Ok(job) => {
                 self.jobs.entry(job.run.clone()).or_default().push(message);
@@ -379,12 +390,19 @@ impl Shell {
     }
 
     pub fn snapshot(&self) -> Snapshot {
-        let note = self.log.is_failing().then(|| "the disk takes nothing: no job is taken, reports wait".to_owned());
+        let note = if self.log.is_failing() {
+            Some("the disk takes nothing: no job is taken, reports wait".to_owned())
+        } else if !self.runner_is_there {
+            Some("its runner cannot be started: no job is taken, its log says why".to_owned())
+        } else {
+            None
+        };
         Snapshot {
             agent: self.core.heartbeat(),
             epoch: self.core.epoch(),
             free: self.core.free_slots(),
             stopping: self.stopping,
+            runner_is_there: self.runner_is_there,
             note,
         }
     }

@@ -9,6 +9,7 @@ use ordo_domain::run::spec::SpecAction;
 use ordo_domain::run::{JobSpec, Report, RunFacts};
 use ordo_domain::{ContentHash, EnvValue, RunId, Span};
 use ordo_journal::{Bus, BusConfig, Claim, Headers, Outgoing, provision};
+use ordo_runtime::{Clock, SystemClock};
 use ordo_testkit::{TestFolder, TestNats, User, wait_for, wait_until};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -199,7 +200,7 @@ fn action(action: SpecAction) -> JobMessage {
         attempt: 1,
         priority: 0,
         epoch: 3,
-        dispatched_at: ordo_domain::Instant::default(),
+        dispatched_at: SystemClock.now(),
         spec: JobSpec {
             action,
             env: BTreeMap::new(),
@@ -223,7 +224,12 @@ pub fn gated(site: &Site, script: &str) -> (JobMessage, PathBuf) {
 impl Agent {
     pub fn start(&mut self) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.data.join("agent.log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_ordo-agent"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ordo-agent"));
+        let program = self.data.join("program");
+        if program.exists() {
+            command.env("ORDO_RUNNER", program);
+        }
+        let child = command
             .env("ORDO_NATS_URL", &self.nats.0)
             .env("ORDO_NATS_CREDS", &self.nats.1)
             .env("ORDO_INSTANCE", &self.instance)

@@ -1,6 +1,6 @@
 use crate::harness::{LIMIT, Site, gated, job, processes_of};
 use ordo_domain::run::{Report, RunEnd};
-use ordo_testkit::wait_until;
+use ordo_testkit::{wait_for, wait_until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_survives_the_crash_of_its_agent_and_its_result_is_right() {
@@ -101,6 +101,39 @@ async fn the_runs_of_a_killed_runner_are_lost_and_the_agent_goes_on() {
     let next = job("exit 0");
     site.send(&next).await;
     assert_eq!(site.ended(&next.run).await.end, RunEnd::Exited { code: 0 });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_without_a_runner_says_so_and_takes_no_job_until_there_is_one() {
+    let site = Site::start().await;
+    let data = site.folder.join("a1");
+    let (program, away) = (data.join("program"), data.join("away"));
+    std::fs::create_dir_all(&data).unwrap();
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_ordo-agent"), &program).unwrap();
+    let agent = site.agent("a1");
+    site.ready(&agent).await;
+    let runner_is_there = async || {
+        let beat = site.heartbeat("a1").await?;
+        Some((beat.links.iter().find(|link| link.to == "runner")?.ok, beat.at))
+    };
+    std::fs::rename(&program, &away).unwrap();
+    let runner = nix::unistd::Pid::from_raw(agent.runner().unwrap());
+    nix::sys::signal::kill(runner, nix::sys::signal::Signal::SIGKILL).unwrap();
+    let without = async || runner_is_there().await.filter(|(there, _)| !there).map(|(_, at)| at);
+    let said = wait_for(LIMIT, "a heartbeat that says so", &without).await;
+    assert!(site.heartbeat("a1").await.unwrap().note.unwrap().contains("runner"));
+    let job = job("exit 0");
+    site.send(&job).await;
+    wait_until(LIMIT, "two heartbeats more", async || {
+        without().await.is_some_and(|at| at > said + ordo_contract::heartbeat::PERIOD.mul_f32(1.5))
+    })
+    .await;
+    let claimed = Report::Accepted { run: job.run.clone() };
+    assert!(site.reports().await.iter().all(|report| report.report != claimed));
+    std::fs::rename(&away, &program).unwrap();
+    assert_eq!(site.ended(&job.run).await.end, RunEnd::Exited { code: 0 });
+    wait_until(LIMIT, "a heartbeat with a runner", async || runner_is_there().await.is_some_and(|(there, _)| there))
+        .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
