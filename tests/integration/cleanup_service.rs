@@ -18,17 +18,17 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::DropGuard;
 
-const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(60);
 
-struct Stage {
-    site: Site,
-    postgres: TestPostgres,
+pub struct Stage {
+    pub site: Site,
+    pub postgres: TestPostgres,
     folder: TestFolder,
-    person: Client,
+    pub person: Client,
     _others: DropGuard,
 }
 
-struct Running {
+pub struct Running {
     task: JoinHandle<anyhow::Result<()>>,
     shutdown: CancellationToken,
 }
@@ -47,7 +47,7 @@ impl Running {
         let _ = self.task.await;
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.shutdown.cancel();
         self.task.await.unwrap().unwrap();
     }
@@ -55,7 +55,12 @@ impl Running {
 
 impl Stage {
     async fn start() -> Self {
-        let (site, postgres) = (Site::start().await, TestPostgres::start().await);
+        Self::start_on(Site::start().await).await
+    }
+
+    /// On a site that may have a journal already.
+    pub async fn start_on(site: Site) -> Self {
+        let postgres = TestPostgres::start().await;
         let folder = TestFolder::new("cleanup");
         let role = |user: User, instance: &str| role(&site, &folder, &user, instance);
         let controller = ordo_controller::Config {
@@ -88,7 +93,7 @@ impl Stage {
         stage
     }
 
-    fn cleanup(&self, instance: &str) -> Running {
+    pub fn cleanup(&self, instance: &str) -> Running {
         let config = ordo_cleanup::Config {
             role: role(&self.site, &self.folder, &User::Cleanup, instance),
             database: self.postgres.settings(DatabaseRole::Cleanup),
@@ -103,13 +108,13 @@ impl Stage {
         reply.unwrap().expect("somebody is active in time")
     }
 
-    async fn status(&self) -> CleanupStatusReply {
+    pub async fn status(&self) -> CleanupStatusReply {
         let deadline = Some(tokio::time::Instant::now() + LIMIT);
         let reply = self.person.ask_patiently("cleanup", STATUS, &Nothing {}, Duration::from_secs(10), deadline).await;
         reply.unwrap().expect("somebody answers in time")
     }
 
-    async fn run(&self, dry_run: bool) -> CleanupRunLine {
+    pub async fn run(&self, dry_run: bool) -> CleanupRunLine {
         let begun = self.ask_to_run(dry_run).await.run.run;
         self.ended(begun).await
     }
@@ -125,7 +130,7 @@ impl Stage {
         found.unwrap()
     }
 
-    async fn deploy(&self, text: String) {
+    pub async fn deploy(&self, text: String) {
         deploy_texts(&self.person, &[DeployText { file: "retention.yaml".into(), text }]).await.unwrap();
     }
 }
@@ -203,9 +208,13 @@ async fn a_retention_that_keeps_more_holds_at_once_also_in_the_run_that_is_under
 async fn nothing_is_begun_before_it_is_known_which_retention_holds() {
     let stage = Stage::start().await;
     old_orders(&stage.postgres, "old", 20, Utc::now() - TimeDelta::days(100)).await;
-    // The window is open, and nothing of orders ever goes.
-    stage.deploy("retention: default\nwindow: { from: 00:00, to: 00:00 }\nkeep: { orders: 20d }\n".into()).await;
+    let first = "retention: default\nwindow: { from: 00:00, to: 00:00 }\nkeep: { orders: 20d }\n";
+    stage.deploy(first.into()).await;
     stage.deploy("retention: default\nwindow: { from: 00:00, to: 00:00 }\nkeep: { orders: forever }\n".into()).await;
+    // The rows are an older copy: by them the first one holds, and its window is open.
+    let hash = &ordo_domain::definition::read("retention.yaml", first).unwrap().items[0].hash;
+    let stale = format!("INSERT INTO cleanup_retention (version, hash, deployed_at) VALUES (1, '{hash}', now())");
+    sql(&stage.postgres, DatabaseRole::Owner, stale).await.unwrap();
     let cleanup = stage.cleanup("x1");
     let mut runs = Vec::new();
     wait_until(LIMIT, "a run of the window", async || {

@@ -203,6 +203,11 @@ async fn the_journal_goes_by_its_purge_point_alone() {
     let reply = controller.purge("journal", soon(), true).await.unwrap();
     assert_eq!(reply.messages, 0);
     assert!(reply.held_by.unwrap().contains("reader history, at 0"));
+    // However long it stays away: nobody else has what it would lose.
+    controller.purger.clock = Arc::new(Ahead(TimeDelta::days(100)));
+    let reply = controller.purge("journal", soon(), true).await.unwrap();
+    assert_eq!((reply.messages, reply.held_by.as_deref()), (0, Some("reader history, at 0")));
+    controller.purger.clock = Arc::new(Ahead(AHEAD));
     controller.read(&User::Proxy, 10).await;
     controller.read(&User::History, 4).await;
     let reply = controller.purge("journal", soon(), false).await.unwrap();

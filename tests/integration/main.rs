@@ -14,6 +14,7 @@ mod bus_service;
 mod bus_site;
 mod bus_store;
 mod cleanup_case;
+mod cleanup_failed;
 mod cleanup_flat;
 mod cleanup_service;
 mod cleanup_store;
