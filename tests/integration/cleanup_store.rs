@@ -116,6 +116,7 @@ async fn nothing_of_a_family_goes_while_any_of_it_lives() {
         ("running", "UPDATE orders SET state = 'started', ended_at = NULL WHERE order_id LIKE '%-running'"),
         ("planned", "UPDATE orders SET state = 'scheduled', ended_at = NULL WHERE order_id LIKE '%-planned'"),
         ("branch", "UPDATE orders SET state = 'started', ended_at = NULL WHERE order_id LIKE '%-branch:east'"),
+        ("waiting", "UPDATE orders SET state = 'scheduled', ended_at = NULL WHERE order_id LIKE '%-waiting:east'"),
         ("step", "UPDATE steps SET state = 'running', ended_at = NULL WHERE order_id LIKE '%-step:east'"),
         ("sent", "UPDATE steps SET state = 'sent', ended_at = NULL WHERE order_id LIKE '%-sent'"),
         ("over", "UPDATE orders SET state = 'failed' WHERE order_id LIKE '%-over:east'"),
@@ -126,11 +127,11 @@ async fn nothing_of_a_family_goes_while_any_of_it_lives() {
     // A failed branch of an order that finished is over; its order caught the failure.
     let gone = clean(&store, RetentionKind::Orders, days(90), 2, false).await;
     assert_eq!(gone["orders"], 6, "{gone:?}");
-    for name in ["failed", "running", "planned", "branch", "step", "sent"] {
+    for name in ["failed", "running", "planned", "branch", "waiting", "step", "sent"] {
         let left = format!("SELECT count(*) FROM orders WHERE order_id LIKE '%-{name}%'");
         assert_eq!(sql(&postgres, DatabaseRole::Owner, left).await.unwrap(), "6", "{name}");
     }
-    assert_eq!(rows(&postgres, "steps").await, 36);
+    assert_eq!(rows(&postgres, "steps").await, 42);
     // As soon as it is over, it goes.
     let end = "UPDATE steps SET state = 'succeeded', ended_at = now() - interval '100 days' WHERE order_id LIKE '%-step:east'";
     sql(&postgres, DatabaseRole::Owner, end).await.unwrap();
