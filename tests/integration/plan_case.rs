@@ -3,12 +3,14 @@
 
 use crate::plan_site::{QUICK, journal, missing_seconds, orders_of, ticking};
 use crate::service_case as case;
-use crate::service_site::{Candidate, ServiceSite};
+use crate::service_site::{Candidate, LIMIT, ServiceSite};
 use chrono::{TimeDelta, Utc};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use ordo_contract::commit::Commit;
 use ordo_domain::{Event, Instant};
 use ordo_runtime::{CancellationToken, DatabaseSettings, RoleSettings};
-use ordo_testkit::{DatabaseRole, TestPostgres, User};
+use ordo_testkit::{DatabaseRole, TestPostgres, User, wait_until};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -86,34 +88,82 @@ fn deployed_at(commits: &[Commit], schedule: &str) -> Option<Instant> {
     commits.iter().find(deployed).map(|c| c.at)
 }
 
+/// What was handed over ahead of its time comes due, and nothing of it was lost.
+async fn in_the_end(site: &ServiceSite<Plan>) {
+    let instance = site.start("s1");
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    site.wait_done().await;
+    instance.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_daily_plan_killed_at_any_time_makes_each_start_once() {
     let mut site = ServiceSite::<Plan>::new(71).await;
     for _ in 0..4 {
         case::killed_everywhere(&mut site).await;
     }
+    in_the_end(&site).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_daily_plans_at_once_make_each_start_once() {
     let mut site = ServiceSite::<Plan>::new(72).await;
     case::two_at_once(&mut site).await;
+    in_the_end(&site).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daily_plan_without_its_bus_makes_up_for_it() {
     let mut site = ServiceSite::<Plan>::new(73).await;
     case::bus_away(&mut site).await;
+    in_the_end(&site).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daily_plan_without_its_database_makes_up_for_it() {
     let mut site = ServiceSite::<Plan>::with(74, TestPostgres::start_own().await).await;
     case::database_away(&mut site).await;
+    in_the_end(&site).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daily_plan_on_an_older_backup_makes_nothing_twice() {
     let mut site = ServiceSite::<Plan>::new(75).await;
     case::restored(&mut site).await;
+    in_the_end(&site).await;
+}
+
+/// Whether something was asked of the controller, as the rows say, and is in one of these states, if any are given.
+async fn asked_since(site: &ServiceSite<Plan>, at: Instant, states: &'static [&'static str]) -> bool {
+    let url = site.postgres.url(DatabaseRole::Owner);
+    let count = move || {
+        let mut client = postgres::Client::connect(&url, postgres::NoTls).unwrap();
+        let sql = "SELECT count(*) FROM plan_starts WHERE tried_at > $1 AND ($2 = '{}'::text[] OR state = ANY($2))";
+        client.query_one(sql, &[&at, &states]).unwrap().get::<_, i64>(0)
+    };
+    tokio::task::spawn_blocking(count).await.unwrap() > 0
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daily_plan_killed_between_its_rows_and_the_bus_asks_again_and_for_nothing_twice() {
+    let mut site = ServiceSite::<Plan>::new(76).await;
+    // Killed, the bus has lost what it was sent; frozen, it has it and says so to nobody.
+    for signal in [Signal::SIGKILL, Signal::SIGSTOP, Signal::SIGKILL, Signal::SIGSTOP] {
+        let process = site.spawn("s1", None);
+        site.live(10).await;
+        site.wait_caught_up().await;
+        // It is in its stride: what it does next is to hand over the next second.
+        let there = Utc::now() + TimeDelta::milliseconds(500);
+        wait_until(LIMIT, "starts are asked for", async || asked_since(&site, there, &[]).await).await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        kill(Pid::from_raw(site.site.nats.pid()), signal).unwrap();
+        let away = Utc::now();
+        wait_until(LIMIT, "starts are asked for", async || asked_since(&site, away, &["sent"]).await).await;
+        process.kill();
+        match signal {
+            Signal::SIGSTOP => kill(Pid::from_raw(site.site.nats.pid()), Signal::SIGCONT).unwrap(),
+            _ => site.site.nats.start_again().await,
+        }
+    }
+    in_the_end(&site).await;
 }
