@@ -19,6 +19,7 @@ mod process;
 mod projection;
 mod recovery;
 mod report;
+mod syslog;
 
 use ordo_tests::Up;
 use report::Report;
@@ -67,6 +68,9 @@ async fn main() -> anyhow::Result<()> {
     }
     if wants("projection") {
         projection::measure(&mut report).await?;
+    }
+    if wants("syslog") {
+        syslog::measure(&mut report, &Up::start("bench-syslog")).await?;
     }
     if wants("recovery") {
         recovery::measure(&mut report).await?;
