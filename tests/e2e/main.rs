@@ -13,3 +13,4 @@ mod up_jobs;
 mod up_lifecycle;
 mod up_mails;
 mod up_process;
+mod up_syslog;

@@ -157,6 +157,10 @@ async fn a_flood_is_counted_said_and_does_not_hide_what_a_rule_fits() {
     let of_ours = it.line("it is said", |line| line.record.message.contains("were not taken")).await;
     assert_eq!((of_ours.role.as_str(), of_ours.record.level), ("log-notification", Severity::Warning));
     assert!(of_ours.record.message.contains("messages of 127.0.0.1"), "{}", of_ours.record.message);
+    wait_until(LIMIT, "beside the instance it is shown only as long as it lasts", async || {
+        it.heartbeat("l1").await.is_some_and(|beat| beat.note.is_none())
+    })
+    .await;
     // It is as well as before.
     datagram(udp, "<11>1 - db2 kernel - - - disk 1 full");
     it.wait_notices("it goes on", |all| all.iter().any(|n| n.host == "db2")).await;

@@ -3,7 +3,7 @@
 use crate::backlog::Backlog;
 use crate::collect::{NOTICE, acknowledge, collect, tell};
 use crate::config::Config;
-use crate::intake::Intake;
+use crate::intake::{Intake, Taken};
 use crate::list;
 use crate::publish::publish;
 use crate::rules::Rules;
@@ -83,6 +83,14 @@ impl LogNotification {
     }
 }
 
+/// What `ordo status` shows beside the instance, as long as there is a flood.
+fn losses(before: Taken, now: Taken) -> Option<String> {
+    let (untaken, unkept) = (now.untaken - before.untaken, now.unkept - before.unkept);
+    let part = |count: u64, what: &str| (count > 0).then(|| format!("{count} messages {what}"));
+    let parts: Vec<String> = part(untaken, "not taken").into_iter().chain(part(unkept, "not kept")).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
 impl LeasedService for LogNotification {
     const ROLE: &'static str = "log-notification";
 
@@ -110,9 +118,13 @@ impl LeasedService for LogNotification {
         let say = async {
             let mut tick = tokio::time::interval(self.intake().say_every());
             tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            let mut before = self.intake().figures();
             loop {
                 tick.tick().await;
                 self.intake().say_losses();
+                let now = self.intake().figures();
+                here.status.note("syslog", losses(before, now));
+                before = now;
             }
         };
         let keep = self.rules.keep(here, self.intake(), stop);
@@ -141,5 +153,19 @@ impl LeasedService for LogNotification {
                 Box::pin(outbox::run(active, OutboxPolicy::default(), tell)),
             ])
             .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_is_shown_as_long_as_it_lasts() {
+        let before = Taken { taken: 9, untaken: 5, unkept: 7, ..Taken::default() };
+        assert_eq!(losses(before, Taken { taken: 10, ..before }), None);
+        assert_eq!(losses(before, Taken { untaken: 6, ..before }).as_deref(), Some("1 messages not taken"));
+        let both = losses(before, Taken { untaken: 6, unkept: 9, ..before });
+        assert_eq!(both.as_deref(), Some("1 messages not taken, 2 messages not kept"));
     }
 }
