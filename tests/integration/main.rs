@@ -33,6 +33,7 @@ mod monitor_site;
 mod plan_case;
 mod plan_service;
 mod plan_site;
+mod postgres_start;
 mod proxy_command;
 mod proxy_feed;
 mod proxy_mirror;
