@@ -8,7 +8,6 @@
 //! - [`clock`]: wall time and time since boot, as arguments instead of calls
 //! - [`shutdown`]: SIGTERM and SIGINT as a `CancellationToken`
 //! - [`health`]: the status file behind `ordo health ROLE`
-//! - [`heartbeat`]: the loop that keeps an instance's own key fresh
 //! - [`exit`]: what the exit codes of a role mean to its supervisor
 //! - [`home`]: the folders a user's Ordo lives in by default
 
@@ -16,7 +15,6 @@ pub mod clock;
 pub mod config;
 pub mod exit;
 pub mod health;
-pub mod heartbeat;
 pub mod home;
 pub mod logging;
 pub mod settings;
