@@ -153,6 +153,34 @@ async fn ten_thousand_orders_are_listed_page_by_page() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn more_workflows_than_one_answer_takes_are_listed_and_deployed_upon() {
+    let (_site, stage, proxy, client) = play(&[]).await;
+    let tags = (0..20).map(|n| format!("tag-{n:036}")).collect::<Vec<_>>().join(", ");
+    let of = |n: usize| {
+        let title = format!("number {n}");
+        let text = "x".repeat(1_500);
+        format!(
+            "workflow: many-{n:04}\ntitle: {title}\ntags: [{tags}]\nparameters:\n  text: {{ type: string, default: {text} }}\nsteps:\n  - finish: done\n"
+        )
+    };
+    let texts: Vec<String> = (0..750).map(of).collect();
+    for part in texts.chunks(250) {
+        let part: Vec<&str> = part.iter().map(String::as_str).collect();
+        deploy(&client, &part).await.unwrap();
+    }
+    let first: WorkflowListReply = client.ask("proxy", proxy::WORKFLOW_LIST, &Nothing {}).await.unwrap();
+    assert!(first.more && first.workflows.len() < 750, "{}", first.workflows.len());
+    let all = ordo_cli::command::workflow::list_all(&client).await.unwrap();
+    assert_eq!((all.workflows.len(), all.more), (750, false));
+    assert!(all.workflows.is_sorted_by(|a, b| a.workflow < b.workflow));
+    // What a new one calls lies on the last page.
+    let calls = "workflow: a-caller\nsteps:\n  - call: many-0749\n";
+    deploy(&client, &[calls]).await.unwrap();
+    stage.stop().await;
+    proxy.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_waits_for_an_order_is_woken_by_its_end_and_told_it_afterwards() {
     let (_site, stage, proxy, client) = play(&[NOTHING]).await;
     let body = json!({"workflow": "nothing", "held": true});

@@ -2,22 +2,48 @@
 
 use crate::answer::Problem;
 use crate::command::{Outcome, PENDING, another};
-use crate::order_query::CATCH_UP;
+use crate::order_query::{CATCH_UP, PAGE_BYTES};
 use crate::precheck;
 use crate::serve::{Proxy, parse};
 use ordo_contract::command::CommandMessage;
 use ordo_contract::request::{
     DeployChange, DeployReply, DeployRequest, DeployedItem, KnownReply, PutReply, PutRequest, WorkflowLine,
-    WorkflowListReply, WorkflowShowReply, WorkflowShowRequest,
+    WorkflowListReply, WorkflowListRequest, WorkflowShowReply, WorkflowShowRequest,
 };
 use ordo_domain::{
-    Command, CommandId, ContentHash, Refusal, UserName,
+    Command, CommandId, ContentHash, Refusal, Site, UserName, WorkflowName,
     command::{Accepted, By, Deploy, DeployItem},
     definition::{self, KnownWorkflow},
     limit,
+    site::DeployedWorkflow,
 };
 use ordo_runtime::{Clock, SystemClock};
 use std::collections::BTreeMap;
+use std::ops::Bound;
+
+/// How much of an answer is taken.
+#[derive(Default)]
+struct Page {
+    bytes: usize,
+}
+
+impl Page {
+    /// Whether this still belongs to it; the first one always.
+    fn takes(&mut self, item: &impl serde::Serialize) -> bool {
+        let is_first = self.bytes == 0;
+        self.bytes += serde_json::to_vec(item).map_or(0, |json| json.len()).max(1);
+        is_first || self.bytes <= PAGE_BYTES
+    }
+}
+
+/// The workflows behind the last one of the page before.
+fn after<'a>(
+    site: &'a Site,
+    request: &WorkflowListRequest,
+) -> impl Iterator<Item = (&'a WorkflowName, &'a DeployedWorkflow)> {
+    let from = request.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+    site.workflows.range::<WorkflowName, _>((from, Bound::Unbounded))
+}
 
 impl Proxy {
     pub async fn definition_put(&self, body: &[u8]) -> Result<PutReply, Problem> {
@@ -41,17 +67,25 @@ impl Proxy {
     }
 
     /// What files are checked against. A workflow whose body cannot be read is there without parameters.
-    pub async fn definition_known(&self) -> Result<KnownReply, Problem> {
+    pub async fn definition_known(&self, request: &WorkflowListRequest) -> Result<KnownReply, Problem> {
         let (workflows, locks, agents) = self.mirror.read(|replica| {
             let site = &replica.site;
-            let workflows: Vec<_> = site.workflows.iter().map(|(name, w)| (name.clone(), w.hash.clone())).collect();
+            let workflows: Vec<_> = after(site, request).map(|(name, w)| (name.clone(), w.hash.clone())).collect();
             let locks = site.locks.iter().map(|(name, lock)| (name.to_string(), lock.definition.capacity)).collect();
             (workflows, locks, site.agents.keys().cloned().collect())
         });
         let mut known = KnownReply { locks, agents, ..KnownReply::default() };
+        if request.after.is_some() {
+            (known.locks, known.agents) = Default::default();
+        }
+        let mut page = Page::default();
         for (name, hash) in workflows {
             let body = self.bodies.fetch_workflow(&self.bus, &hash).await?;
             let of = body.map(|body| KnownWorkflow::from(&body.workflow)).unwrap_or_default();
+            if !page.takes(&(&name, &name, &name, &of.parameters, &of.calls, &of.locks)) {
+                known.more = true;
+                break;
+            }
             if !of.calls.is_empty() {
                 known.calls.insert(name.clone(), of.calls);
             }
@@ -155,7 +189,7 @@ impl Proxy {
         }
     }
 
-    pub async fn workflow_list(&self) -> Result<WorkflowListReply, Problem> {
+    pub async fn workflow_list(&self, request: &WorkflowListRequest) -> Result<WorkflowListReply, Problem> {
         let deployed = self.mirror.read(|replica| {
             let mut orders: BTreeMap<_, u64> = BTreeMap::new();
             for order in replica.site.orders.values().filter(|order| !order.state.is_terminated()) {
@@ -164,13 +198,13 @@ impl Proxy {
             let of = |(name, w): (&ordo_domain::WorkflowName, &ordo_domain::site::DeployedWorkflow)| {
                 (name.clone(), w.clone(), orders.get(name).copied().unwrap_or_default())
             };
-            replica.site.workflows.iter().map(of).collect::<Vec<_>>()
+            after(&replica.site, request).map(of).collect::<Vec<_>>()
         });
-        let mut workflows = Vec::with_capacity(deployed.len());
+        let (mut workflows, mut page) = (Vec::with_capacity(deployed.len()), Page::default());
         for (workflow, deployed, orders) in deployed {
             let body = self.bodies.fetch_workflow(&self.bus, &deployed.hash).await?;
             let body = body.as_ref().map(|body| &body.workflow);
-            workflows.push(WorkflowLine {
+            let line = WorkflowLine {
                 workflow,
                 title: body.and_then(|body| body.title.clone()),
                 folder: body.and_then(|body| body.folder.clone()),
@@ -178,9 +212,13 @@ impl Proxy {
                 version: deployed.version,
                 deployed_at: deployed.deployed_at,
                 orders,
-            });
+            };
+            if !page.takes(&line) {
+                return Ok(WorkflowListReply { workflows, more: true });
+            }
+            workflows.push(line);
         }
-        Ok(WorkflowListReply { workflows })
+        Ok(WorkflowListReply { workflows, more: false })
     }
 
     pub async fn workflow_show(&self, body: &[u8]) -> Result<WorkflowShowReply, Problem> {

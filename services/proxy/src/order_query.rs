@@ -14,7 +14,7 @@ use std::time::Duration;
 const USUAL: usize = 100;
 const MOST: usize = 1_000;
 /// An answer stays below the largest message of a server.
-const PAGE_BYTES: usize = 640 * 1024;
+pub const PAGE_BYTES: usize = 640 * 1024;
 /// Orders looked at under one lock: a filter that fits nothing must not stop the mirror.
 const SCAN: usize = 20_000;
 const LONGEST_WAIT: Duration = Duration::from_secs(20);

@@ -7,7 +7,7 @@ use crate::instances::Instances;
 use crate::mirror::Mirror;
 use crate::{ROLE, error::ProxyError};
 use bytes::Bytes;
-use ordo_contract::request::{AwaitRequest, Nothing, OrderListRequest, OrderRequest, proxy};
+use ordo_contract::request::{AwaitRequest, Nothing, OrderListRequest, OrderRequest, WorkflowListRequest, proxy};
 use ordo_domain::NodeName;
 use ordo_journal::{Bus, Call, CallError, Service, ServiceSpec};
 use serde::{Serialize, de::DeserializeOwned};
@@ -154,12 +154,9 @@ impl Proxy {
             proxy::ORDER_SHOW => json(&self.order_show(&parse::<OrderRequest>(body)?).await?),
             proxy::ORDER_AWAIT => json(&self.order_await(&parse::<AwaitRequest>(body)?).await?),
             proxy::DEFINITION_PUT => json(&self.definition_put(body).await?),
-            proxy::DEFINITION_KNOWN => json(&self.definition_known().await?),
+            proxy::DEFINITION_KNOWN => json(&self.definition_known(&parse::<WorkflowListRequest>(body)?).await?),
             proxy::DEFINITION_DEPLOY => json(&self.definition_deploy(&user, body).await?),
-            proxy::WORKFLOW_LIST => {
-                parse::<Nothing>(body)?;
-                json(&self.workflow_list().await?)
-            }
+            proxy::WORKFLOW_LIST => json(&self.workflow_list(&parse::<WorkflowListRequest>(body)?).await?),
             proxy::WORKFLOW_SHOW => json(&self.workflow_show(body).await?),
             proxy::AGENT_LIST => {
                 parse::<Nothing>(body)?;

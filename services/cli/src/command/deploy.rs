@@ -7,7 +7,8 @@ use crate::{
     show::{self, Align, Look, Table, harmless, text},
 };
 use ordo_contract::request::{
-    Asked, DeployChange, DeployReply, DeployRequest, DeployedItem, KnownReply, Nothing, PutReply, PutRequest, proxy,
+    Asked, DeployChange, DeployReply, DeployRequest, DeployedItem, KnownReply, PutReply, PutRequest,
+    WorkflowListRequest, proxy,
 };
 use ordo_domain::{
     LockName,
@@ -59,8 +60,7 @@ pub async fn deploy_texts(client: &Client, texts: &[DeployText]) -> Result<Deplo
 
 async fn deploy(client: &Client, files: &[DeployText], dry_run: bool, asked: Asked) -> Result<DeployReply, CliError> {
     let items = check(files)?;
-    let known: KnownReply = client.ask("proxy", proxy::DEFINITION_KNOWN, &Nothing {}).await?;
-    let problems = definition::check_together(&items, &known_of(known));
+    let problems = definition::check_together(&items, &known_of(known(client).await?));
     if !problems.is_empty() {
         return Err(CliError::Problems(with_texts(problems, files)));
     }
@@ -68,6 +68,20 @@ async fn deploy(client: &Client, files: &[DeployText], dry_run: bool, asked: Ask
     let items = items.into_iter().map(|item| Item::deploy_item(&item)).collect();
     let request = DeployRequest { items, dry_run, asked };
     client.command(proxy::DEFINITION_DEPLOY, &request, &request.asked, Duration::from_secs(30)).await
+}
+
+/// All pages of what the site has.
+async fn known(client: &Client) -> Result<KnownReply, CliError> {
+    let mut known: KnownReply = client.ask("proxy", proxy::DEFINITION_KNOWN, &WorkflowListRequest::default()).await?;
+    while known.more {
+        let request = WorkflowListRequest { after: known.workflows.last_key_value().map(|(name, _)| name.clone()) };
+        let page: KnownReply = client.ask("proxy", proxy::DEFINITION_KNOWN, &request).await?;
+        known.more = page.more && !page.workflows.is_empty();
+        known.workflows.extend(page.workflows);
+        known.calls.extend(page.calls);
+        known.weights.extend(page.weights);
+    }
+    Ok(known)
 }
 
 /// Every file by itself; all problems of all files at once.

@@ -7,7 +7,7 @@ use crate::{
     error::{CliError, Exit},
     show::{self, Align, Look, Table, harmless, text, time},
 };
-use ordo_contract::request::{Nothing, WorkflowListReply, WorkflowShowReply, WorkflowShowRequest, proxy};
+use ordo_contract::request::{WorkflowListReply, WorkflowListRequest, WorkflowShowReply, WorkflowShowRequest, proxy};
 use ordo_domain::{
     Instant, WorkflowName,
     catalog::RemoveItem,
@@ -22,7 +22,7 @@ pub async fn run(client: &Client, command: WorkflowCommand, look: &Look) -> Resu
             return definition::remove(client, items, &asked, look).await;
         }
         WorkflowCommand::List => {
-            let reply: WorkflowListReply = client.ask("proxy", proxy::WORKFLOW_LIST, &Nothing {}).await?;
+            let reply = list_all(client).await?;
             show::print(look, &reply.workflows, || list_view(&reply, client.now(), look));
         }
         WorkflowCommand::Show { workflow, version } => {
@@ -31,6 +31,18 @@ pub async fn run(client: &Client, command: WorkflowCommand, look: &Look) -> Resu
         }
     }
     Ok(Exit::Done)
+}
+
+/// All pages.
+pub async fn list_all(client: &Client) -> Result<WorkflowListReply, CliError> {
+    let mut all = WorkflowListReply { workflows: Vec::new(), more: true };
+    while all.more {
+        let request = WorkflowListRequest { after: all.workflows.last().map(|line| line.workflow.clone()) };
+        let page: WorkflowListReply = client.ask("proxy", proxy::WORKFLOW_LIST, &request).await?;
+        all.more = page.more && !page.workflows.is_empty();
+        all.workflows.extend(page.workflows);
+    }
+    Ok(all)
 }
 
 /// A deployed workflow; the newest version if none is named.

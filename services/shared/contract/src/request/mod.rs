@@ -203,7 +203,15 @@ pub struct PutReply {
     pub hash: ContentHash,
 }
 
-/// What files are checked against.
+/// What is asked of all workflows comes in pages by name: ask on with the last name as `after` while there is `more`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct WorkflowListRequest {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<WorkflowName>,
+}
+
+/// What files are checked against; locks and agents with the first page.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct KnownReply {
     pub workflows: BTreeMap<WorkflowName, BTreeMap<VariableName, Parameter>>,
@@ -215,6 +223,8 @@ pub struct KnownReply {
     /// The largest weight that each workflow wants of each lock: a smaller capacity is refused.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub weights: BTreeMap<WorkflowName, BTreeMap<String, u32>>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -273,6 +283,8 @@ pub struct WorkflowLine {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkflowListReply {
     pub workflows: Vec<WorkflowLine>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
