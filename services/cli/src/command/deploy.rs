@@ -44,8 +44,11 @@ pub async fn run(
     look: &Look,
 ) -> Result<Exit, CliError> {
     let asked = super::order::asked_of(&arguments.asked)?;
-    let reply = deploy(client, &files, arguments.dry_run, asked).await?;
-    show::print(look, &reply, || view(&reply, arguments.dry_run, look));
+    let reply = deploy(client, &files, arguments.dry_run, asked.clone()).await?;
+    show::print(look, &reply, || {
+        let hint = if reply.pending.is_some() { super::order::again(&asked) } else { String::new() };
+        format!("{}{hint}", view(&reply, arguments.dry_run, look))
+    });
     Ok(Exit::Done)
 }
 
