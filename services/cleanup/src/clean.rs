@@ -317,10 +317,11 @@ fn pause_after(took: Duration, behind: u64) -> Duration {
     took.saturating_mul(times).min(LONGEST_PAUSE)
 }
 
-/// The next batch is half as large where the last took too long, and grows again up to `most`.
+/// The next batch is half as large where the last took too long, and grows again up to `most`. Not below a quarter of it: on a
+/// machine that is short of everything the round trips take the time, and small batches would get nowhere.
 fn size_after(took: Duration, size: u32, most: u32) -> u32 {
     if took > BATCH_TIME * 2 {
-        (size / 2).max(LEAST)
+        (size / 2).max(most / 4).max(LEAST)
     } else if took < BATCH_TIME / 2 {
         size.saturating_mul(2).min(most)
     } else {
@@ -346,7 +347,8 @@ mod tests {
     fn batches_that_take_too_long_become_smaller_and_grow_again() {
         let (slow, quick) = (Duration::from_secs(2), Duration::from_millis(10));
         assert_eq!(size_after(slow, 1_000, 1_000), 500);
-        assert_eq!(size_after(slow, LEAST, 1_000), LEAST);
+        assert_eq!(size_after(slow, 250, 1_000), 250);
+        assert_eq!(size_after(slow, LEAST, LEAST), LEAST);
         assert_eq!(size_after(BATCH_TIME, 500, 1_000), 500);
         assert_eq!(size_after(quick, 500, 1_000), 1_000);
         assert_eq!(size_after(quick, 1_000, 1_000), 1_000);

@@ -6,7 +6,7 @@ use ordo_contract::request::{
         DEFINITION_SWEEP, DefinitionSweepRequest, PurgedStream, SNAPSHOT_SWEEP, STREAM_PURGE, SnapshotSweepRequest,
         StreamPurgeReply, StreamPurgeRequest, SweepReply,
     },
-    proxy,
+    proxy, status,
 };
 use ordo_domain::{ContentHash, Instant, OrderId, retention::RetentionKind};
 use ordo_journal::RequestError;
@@ -38,15 +38,29 @@ pub(crate) async fn ask<Q: Serialize, A: DeserializeOwned>(
     what: &str,
     question: &Q,
 ) -> Result<A, String> {
+    let missing = || format!("{role} knows nothing of what {what} asks for");
+    find(here, role, what, question).await?.ok_or_else(missing)
+}
+
+/// The same, where it may be that there is nothing.
+async fn find<Q: Serialize, A: DeserializeOwned>(
+    here: &Instance,
+    role: &str,
+    what: &str,
+    question: &Q,
+) -> Result<Option<A>, String> {
     let (noun, verb) = what.split_once('.').unwrap_or((what, ""));
     let subject = here.bus.names().request(here.role, role, noun, verb);
     let body = serde_json::to_vec(question).map_err(|e| format!("{what} cannot be written: {e}"))?;
-    let answer = here.bus.request(&subject, body, LIMIT).await.map_err(|error| match error {
-        RequestError::NoResponders { .. } => format!("no {role} is there"),
-        RequestError::Refused(error) => error.text,
-        RequestError::Bus(error) => chain(&error),
-    })?;
-    serde_json::from_slice(&answer).map_err(|e| format!("the answer of {role} to {what} is not understood: {e}"))
+    let answer = match here.bus.request(&subject, body, LIMIT).await {
+        Ok(answer) => answer,
+        Err(RequestError::Refused(error)) if error.code == status::NOT_FOUND => return Ok(None),
+        Err(RequestError::Refused(error)) => return Err(error.text),
+        Err(RequestError::NoResponders { .. }) => return Err(format!("no {role} is there")),
+        Err(RequestError::Bus(error)) => return Err(chain(&error)),
+    };
+    let answer = serde_json::from_slice(&answer);
+    answer.map(Some).map_err(|e| format!("the answer of {role} to {what} is not understood: {e}"))
 }
 
 /// The stream that goes with a kind.
@@ -110,13 +124,8 @@ pub(crate) async fn cancel_failed(
 ) -> Result<bool, String> {
     let question = OrderRequest { order: order.clone() };
     // The history may be behind: who was resumed meanwhile goes on.
-    let now: OrderShowReply = match ask(active, "proxy", proxy::ORDER_SHOW, &question).await {
-        Ok(reply) => reply,
-        Err(why) => {
-            tracing::debug!(order_id = %order, why, "failed order not cancelled");
-            return Ok(false);
-        }
-    };
+    let found: Option<OrderShowReply> = find(active, "proxy", proxy::ORDER_SHOW, &question).await?;
+    let Some(now) = found else { return Ok(false) };
     if now.line.state != "failed" || now.line.since >= cut_off {
         return Ok(false);
     }

@@ -48,6 +48,7 @@ struct Cleanup {
 
 impl LeasedService for Cleanup {
     const ROLE: &'static str = "cleanup";
+    const RUN: Option<&'static str> = Some("a cleanup begins, whatever the window says");
 
     fn description(&self, site: &str) -> String {
         format!("Takes away what is older than the retention of site {site} says")
@@ -71,7 +72,8 @@ impl LeasedService for Cleanup {
         let parts: Vec<Part<'_>> = vec![
             Box::pin(policy::follow(active, self.retention.clone())),
             Box::pin(async {
-                policy::caught_up(active).await?;
+                // Before that the defaults, or the retention before the last, might take away what the one that holds keeps.
+                active.caught_up().await?;
                 self.ready.store(true, Ordering::Relaxed);
                 when::keep_clean(active, &self.begun, asked, self.retention.subscribe()).await
             }),

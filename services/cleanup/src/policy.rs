@@ -1,6 +1,5 @@
 //! The retention that holds: the one named `default` that was deployed last, else the defaults.
 
-use ordo_contract::name::StreamKind;
 use ordo_domain::DefinitionName;
 use ordo_domain::catalog::CatalogDefinition;
 use ordo_domain::retention::{DEFAULT_NAME, Retention};
@@ -34,17 +33,6 @@ pub(crate) enum NotKnown {
 /// deployed now is the beginning.
 pub(crate) async fn follow(active: &Active, changed: watch::Sender<u64>) -> Result<(), Stop> {
     ordo_service::project::run(active, RetentionRows::new(changed), BATCH).await
-}
-
-/// Waits until the rows know the journal up to its end of this moment. Before that nothing is begun: the defaults, or the
-/// retention before the last, might take away what the one that holds keeps.
-pub(crate) async fn caught_up(active: &Active) -> Result<(), Stop> {
-    let goal = active.retry(|| active.bus.last_sequence(StreamKind::Journal)).await?;
-    let mut written = active.wakes.written();
-    tokio::select! {
-        () = active.stop.cancelled() => Err(Stop::Told),
-        seen = written.wait_for(|written| *written >= goal) => seen.map(|_| ()).map_err(|_| Stop::Told),
-    }
 }
 
 /// What holds now, by the rows and the definition store.

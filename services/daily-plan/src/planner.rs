@@ -5,7 +5,6 @@ use crate::command;
 use crate::outline::{self, Around};
 use chrono::{DateTime, SubsecRound, TimeDelta, Utc};
 use chrono_tz::Tz;
-use ordo_contract::name::StreamKind;
 use ordo_contract::request::daily_plan::PlanRunReply;
 use ordo_domain::catalog::{CatalogDefinition, StartNotPlanned, StartNote};
 use ordo_domain::plan::Schedule;
@@ -13,8 +12,7 @@ use ordo_domain::{DefinitionName, WorkflowName};
 use ordo_journal::Outgoing;
 use ordo_runtime::{Clock, SystemClock};
 use ordo_service::{Active, Stop};
-use ordo_store::Rows;
-use ordo_store::plan::{PlanChange, PlanRows, PlanUpdate, PlannedSchedule};
+use ordo_store::plan::{PlanChange, PlanUpdate, PlannedSchedule};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -60,7 +58,7 @@ impl<'a> Planner<'a> {
     }
 
     pub(crate) async fn run(mut self, runs: &mut Runs) -> Result<(), Stop> {
-        self.catch_up().await?;
+        self.active.caught_up().await?;
         let mut written = self.active.wakes.written();
         let mut nudged = self.active.wakes.runs();
         let mut waiting: Vec<oneshot::Sender<PlanRunReply>> = Vec::new();
@@ -102,26 +100,6 @@ impl<'a> Planner<'a> {
                     }
                     () = sleep(pause) => {}
                 }
-            }
-        }
-    }
-
-    /// Nothing is asked for before the rows know what the journal knew when this instance became active.
-    async fn catch_up(&self) -> Result<(), Stop> {
-        let active = self.active;
-        let stream = active.bus.names().stream(StreamKind::Journal);
-        let last = active.retry(|| active.bus.last_sequence(StreamKind::Journal)).await?;
-        let mut written = active.wakes.written();
-        loop {
-            written.mark_unchanged();
-            let position = active.retry(|| active.store().position(PlanRows::READER, &stream)).await?;
-            if position.is_some_and(|position| position.sequence >= last) {
-                return Ok(());
-            }
-            tokio::select! {
-                () = active.stop.cancelled() => return Err(Stop::Told),
-                _ = written.changed() => {}
-                () = sleep(LOOK) => {}
             }
         }
     }

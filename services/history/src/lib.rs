@@ -48,6 +48,10 @@ impl LeasedService for History {
         answer::endpoints()
     }
 
+    fn agent_endpoints(&self) -> Vec<&'static str> {
+        vec![ordo_contract::request::history::OUTPUT_STORED]
+    }
+
     async fn answer(&self, here: &Instance, call: &Call) -> Result<Bytes, CallError> {
         answer::answer(here.store(), call, here.bus.max_payload()).await
     }

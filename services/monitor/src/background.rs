@@ -58,9 +58,9 @@ impl Asker<'_> {
         let id: OrderId = order.failed_order.as_ref().or(order.order.as_ref())?.parse().ok()?;
         let mut best = None;
         loop {
-            let request = HistoryStepsRequest { order: Some(id.clone()), ..HistoryStepsRequest::default() };
+            let request = HistoryStepsRequest { run: Some(run.clone()), ..HistoryStepsRequest::default() };
             let reply: Option<HistoryStepsReply> = self.ask(history::STEP_LIST, &request).await;
-            let step = reply.and_then(|reply| reply.steps.into_iter().find(|step| step.run == run));
+            let step = reply.and_then(|reply| reply.steps.into_iter().next());
             if let Some(step) = step {
                 let is_whole = step.log_complete;
                 let tail = self.tail(&id, &step).await;

@@ -14,6 +14,7 @@ mod answer;
 mod background;
 mod config;
 pub mod letter;
+mod notices;
 pub mod post;
 mod presence;
 mod service;

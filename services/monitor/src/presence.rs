@@ -89,7 +89,7 @@ impl Presence {
         self.known.insert(key.to_owned(), Known { beat, heard: now, stored_at });
         let was_away = self.away.remove(key);
         // After a start it is not known what an earlier life of this process told.
-        let tell = is_agent(key) && is_there && fresh && (was_away || is_new);
+        let tell = is_agent(key) && is_there && (was_away || (is_new && fresh));
         tell.then(|| Seen::Back { object: object(key), at: stored_at })
     }
 

@@ -4,7 +4,7 @@ use crate::config::Config;
 use crate::letter::Desk;
 use crate::post::{Outcome, Post};
 use crate::write::{WriteError, Writer};
-use crate::{answer, watch};
+use crate::{answer, notices, watch};
 use anyhow::Context;
 use bytes::Bytes;
 use chrono::{TimeDelta, Utc};
@@ -16,7 +16,7 @@ use ordo_service::{
     Active, BackOff, Failed, Instance, LeasedService, OutboxPolicy, Stop, chain, outbox, project, timers,
 };
 use ordo_store::{Bodies, DeliveryEnd, Fault, MailEffect, MonitorRows, MonitorTimers, StoreError, Waiting};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// After trouble that a person must repair.
@@ -42,7 +42,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
     tracing::info!(post = post.describe(), "mails go there");
     let (batch, database) = (config.batch_commits as usize, config.database.clone());
     let give_up = Duration::from_secs(u64::from(mail.give_up_hours.max(1)) * 3600);
-    let mailer = Mailer { writer, post, give_up };
+    let mailer = Mailer { writer, post, give_up, trouble: Mutex::default() };
     ordo_service::run(Monitor { mailer: Arc::new(mailer), zone, batch }, role, Some(database), shutdown).await
 }
 
@@ -57,10 +57,13 @@ pub(crate) struct Mailer {
     pub(crate) writer: Writer,
     pub(crate) post: Post,
     give_up: Duration,
+    /// Why mails do not go, as it was said last.
+    trouble: Mutex<Option<String>>,
 }
 
 impl LeasedService for Monitor {
     const ROLE: &'static str = "monitor";
+    const RUN: Option<&'static str> = Some("mails that were given up are tried again");
 
     fn description(&self, site: &str) -> String {
         format!("Tells people of site {site} what they have to know, by mail")
@@ -99,8 +102,24 @@ impl LeasedService for Monitor {
                 Box::pin(timers::run(active, MonitorTimers::new(self.zone))),
                 Box::pin(outbox::run(active, policy, effect)),
                 Box::pin(watch::run(active, self.zone)),
+                Box::pin(notices::run(active, self.zone)),
+                Box::pin(try_again(active)),
             ])
             .await
+    }
+}
+
+/// "Run now": somebody repaired what kept mails from going.
+async fn try_again(active: &Active) -> Result<(), Stop> {
+    let mut asked = active.wakes.runs();
+    loop {
+        tokio::select! {
+            () = active.stop.cancelled() => return Err(Stop::Told),
+            changed = asked.changed() => changed.map_err(|_| Stop::Told)?,
+        }
+        let count = active.retry(|| active.store().effects_again(active.role, None)).await?;
+        tracing::info!(count, "mails that were given up are tried again");
+        active.wakes.outbox();
     }
 }
 
@@ -130,6 +149,14 @@ fn bodies(bus: &Bus, stop: &CancellationToken) -> Bodies {
 }
 
 impl Mailer {
+    /// Keeps why mails do not go; whether that is new.
+    fn is_in_trouble(&self, why: Option<&str>) -> bool {
+        let mut said = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = said.as_deref() != why;
+        *said = why.map(str::to_owned);
+        is_new
+    }
+
     /// One mail to one recipient.
     async fn carry_out(&self, here: &Instance, waiting: &Waiting) -> Result<(), Failed> {
         let MailEffect { mail, recipient } =
@@ -158,14 +185,20 @@ impl Mailer {
         let (server, said) = (outcome.server().to_owned(), outcome.words().to_owned());
         store.monitor_delivered(&mail, &recipient, &DeliveryEnd { state, server, said }).await.map_err(again)?;
         match outcome {
-            Outcome::Accepted { .. } => Ok(()),
+            Outcome::Accepted { .. } => {
+                self.is_in_trouble(None);
+                Ok(())
+            }
             Outcome::Refused { why, server } => {
                 tracing::warn!(mail, %recipient, server, why, "mail refused");
                 Err(Failed::Never(why))
             }
             Outcome::Later { why, .. } => Err(Failed::Again(why)),
             Outcome::Trouble { why, server } => {
-                tracing::error!(server, why, "mail cannot be sent: look at the settings of the monitor");
+                // Once, and not for each of a thousand mails and tries.
+                if self.is_in_trouble(Some(&why)) {
+                    tracing::error!(server, why, "mail cannot be sent: look at the settings of the monitor");
+                }
                 Err(Failed::AgainIn(TROUBLED, why))
             }
         }

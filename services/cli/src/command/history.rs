@@ -127,6 +127,7 @@ async fn steps(client: &Client, arguments: HistoryStepsArguments, look: &Look) -
             agent: optional_id(arguments.agent.as_deref())?,
             limit: Some((wanted - steps.len() as u32).min(PAGE)),
             before,
+            ..HistoryStepsRequest::default()
         };
         let page: HistoryStepsReply = client.ask("history", history::STEP_LIST, &request).await?;
         before = page.steps.last().map(|step| step.number).or(before);

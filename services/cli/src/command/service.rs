@@ -7,10 +7,16 @@ use crate::{
     error::{CliError, Exit},
     show::{self, Align, Look, Table, harmless, text, time},
 };
+use chrono::{DateTime, Utc};
 use ordo_contract::{
     heartbeat::{Activity, Heartbeat},
     request::{Nothing, ServiceReply, StatusReply, proxy, service},
 };
+use std::time::{Duration, Instant};
+
+/// A standby that was restarted is waited for so long before the active one is.
+const BACK_WITHIN: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_millis(200);
 
 pub async fn run(client: &Client, command: ServiceCommand, look: &Look) -> Result<Exit, CliError> {
     match command {
@@ -53,12 +59,46 @@ async fn restart(client: &Client, name: &str, look: &Look) -> Result<(), CliErro
     }
     found.sort_by_key(|heartbeat| heartbeat.activity == Activity::Active);
     let mut restarted = Vec::new();
+    let many = found.len() > 1;
     for heartbeat in found {
-        let reply: ServiceReply = client.ask_instance(role, &heartbeat.instance, service::RESTART, &Nothing {}).await?;
-        restarted.push(format!("{role}/{}", reply.instance));
+        if many && heartbeat.activity == Activity::Active {
+            standbys_are_back(client, &restarted, reply.at).await?;
+        }
+        let answer: ServiceReply =
+            client.ask_instance(role, &heartbeat.instance, service::RESTART, &Nothing {}).await?;
+        restarted.push(format!("{role}/{}", answer.instance));
     }
     show::print(look, &restarted, || format!("{} stops and is started again\n", restarted.join(", ")));
     Ok(())
+}
+
+/// Until those of these names have been started again since. Else all would be away at a time.
+async fn standbys_are_back(client: &Client, names: &[String], since: DateTime<Utc>) -> Result<(), CliError> {
+    let begin = Instant::now();
+    loop {
+        let reply = services(client).await?;
+        let is_back = |name: &&String| {
+            reply.instances.iter().any(|h| {
+                format!("{}/{}", h.role, h.instance) == **name && h.started_at > since && status::is_heard(h, &reply)
+            })
+        };
+        let missing: Vec<&str> = names.iter().filter(|name| !is_back(name)).map(String::as_str).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        if begin.elapsed() > BACK_WITHIN {
+            return Err(CliError::NotReachable {
+                message: format!(
+                    "{} was told to restart and is not back after {} s",
+                    missing.join(", "),
+                    BACK_WITHIN.as_secs()
+                ),
+                tried: "the active instance was left alone".to_owned(),
+                help: "`ordo service list` shows who is there".to_owned(),
+            });
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 pub fn list_view(reply: &StatusReply, look: &Look) -> String {

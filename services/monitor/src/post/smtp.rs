@@ -273,6 +273,8 @@ fn judge(step: Step, error: &lettre::transport::smtp::Error) -> Failed {
         (Step::LogIn | Step::Sender, Some(_)) => (FailedKind::Later, true),
         // "Log in first" comes as an answer to anything.
         (Step::Recipient | Step::Data, Some(530)) => (FailedKind::Trouble, true),
+        // RFC 3463, 5.7: its policy refuses us ("relay access denied"), not this recipient.
+        (Step::Recipient, Some(500..)) if words.contains(" 5.7.") => (FailedKind::Trouble, true),
         (Step::Recipient | Step::Data | Step::Message, Some(500..)) => (FailedKind::Refused, false),
         (Step::Recipient | Step::Data | Step::Message, Some(_)) => (FailedKind::Later, false),
         (_, Some(_)) => (FailedKind::Later, true),

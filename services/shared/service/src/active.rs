@@ -5,6 +5,7 @@ use crate::stop::Stop;
 use crate::wake::Wakes;
 use futures::future::{BoxFuture, FutureExt, join_all};
 use ordo_contract::lease::LeaseValue;
+use ordo_contract::name::StreamKind;
 use ordo_domain::InstanceId;
 use ordo_journal::Bus;
 use ordo_runtime::RoleSettings;
@@ -87,6 +88,19 @@ pub struct Active {
 pub type Part<'a> = BoxFuture<'a, Result<(), Stop>>;
 
 impl Active {
+    /// Waits until the rows hold the journal up to its end of this moment: before that they say what may be over.
+    ///
+    /// # Errors
+    /// Told to stop, or what no waiting heals.
+    pub async fn caught_up(&self) -> Result<(), Stop> {
+        let end = self.retry(|| self.bus.last_sequence(StreamKind::Journal)).await?;
+        let mut written = self.wakes.written();
+        tokio::select! {
+            () = self.stop.cancelled() => Err(Stop::Told),
+            seen = written.wait_for(|sequence| *sequence >= end) => seen.map(|_| ()).map_err(|_| Stop::Told),
+        }
+    }
+
     /// Does all of it. When one part ends, the others are told to stop and may end in order; why it ended is the outcome.
     ///
     /// # Errors

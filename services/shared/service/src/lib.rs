@@ -105,6 +105,14 @@ pub trait LeasedService: Send + Sync + 'static {
         Vec::new()
     }
 
+    /// Those of its endpoints that agents may ask, who have no business with services else.
+    fn agent_endpoints(&self) -> Vec<&'static str> {
+        Vec::new()
+    }
+
+    /// What "run now" makes it do, as `ordo service run` says it; `None`: it has nothing to do that it does not do all the time.
+    const RUN: Option<&'static str> = None;
+
     /// Noun and verb of what one instance is asked, beside `service.run`, `service.restart` and `instance.ping`.
     fn instance_endpoints(&self) -> Vec<(&'static str, &'static str)> {
         Vec::new()

@@ -80,7 +80,11 @@ struct Router<S> {
 
 impl<S: LeasedService> Router<S> {
     async fn route(&self, call: Call) -> Result<Bytes, CallError> {
-        match format!("{}.{}", call.noun, call.verb).as_str() {
+        let endpoint = format!("{}.{}", call.noun, call.verb);
+        if call.user.starts_with("agent-") && !self.service.agent_endpoints().contains(&endpoint.as_str()) {
+            return Err(error(status::FORBIDDEN, "forbidden", "agents have no business with this service"));
+        }
+        match endpoint.as_str() {
             FORWARD => {
                 if call.user != S::ROLE {
                     return Err(error(status::FORBIDDEN, "forbidden", "instances of the role ask this of each other"));
@@ -92,14 +96,16 @@ impl<S: LeasedService> Router<S> {
                 self.answer(&Call { user, noun, verb, body: body.into(), ..call }).await
             }
             service::RESTART => {
-                may_operate(&call)?;
                 tracing::info!(user = call.user, "restart asked for");
                 let reply = encode(&self.here());
                 self.ending.restart(format!("by {}", call.user));
                 reply
             }
             service::RUN => {
-                may_operate(&call)?;
+                if S::RUN.is_none() {
+                    let text = format!("{} has nothing to run now: what it does, it does all the time", S::ROLE);
+                    return Err(error(status::REFUSED, "nothing_to_run", text));
+                }
                 self.by_the_active(&call).await
             }
             _ if self.is_for_the_active(&call) => self.by_the_active(&call).await,
@@ -153,14 +159,6 @@ impl<S: LeasedService> Router<S> {
         };
         unavailable(format!("{} {} is not active now, {is}; ask the role", S::ROLE, self.instance.settings.instance))
     }
-}
-
-/// Agents have no business with other services.
-fn may_operate(call: &Call) -> Result<(), CallError> {
-    if call.user.starts_with("agent-") {
-        return Err(error(status::FORBIDDEN, "forbidden", "agents operate no service"));
-    }
-    Ok(())
 }
 
 /// The answer of a service that answers nothing of its own.

@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// Told to stop, or what no waiting heals.
-pub async fn run(active: &Active, mut fire: impl Fire) -> Result<(), Stop> {
+pub async fn run<F: Fire>(active: &Active, mut fire: F) -> Result<(), Stop> {
     loop {
         let next = active.retry(|| active.store().next_timers(active.role, BATCH)).await?;
         let now = Utc::now();
@@ -25,6 +25,11 @@ pub async fn run(active: &Active, mut fire: impl Fire) -> Result<(), Stop> {
         if due.is_empty() {
             wait(active, next.first().map(|timer| timer.due_at)).await?;
             continue;
+        }
+        if F::BY_ROWS {
+            // What was due while nobody was there may long be over, as the journal says. Timers that were cancelled
+            // meanwhile, or moved, do not fire.
+            active.caught_up().await?;
         }
         fire_all(active, due, &mut fire).await?;
     }
@@ -49,7 +54,7 @@ async fn wait(active: &Active, first: Option<DateTime<Utc>>) -> Result<(), Stop>
     }
 }
 
-async fn fire_all(active: &Active, due: &[Timer], fire: &mut impl Fire) -> Result<(), Stop> {
+async fn fire_all<F: Fire>(active: &Active, due: &[Timer], fire: &mut F) -> Result<(), Stop> {
     let mut pause = Pause::new(BackOff::NEAR);
     loop {
         if active.stop.is_cancelled() {

@@ -179,10 +179,10 @@ impl Store {
         Ok(OutboxFigures { waiting: count(0), failing: count(1), given_up: count(2), oldest: row.get(3) })
     }
 
-    /// Removes what was done before `until`: it must not be derivable any more, else it would be wanted again.
+    /// Removes what was done, or given up, before `until`: it must not be derivable any more, else it would be wanted again.
     pub async fn forget_effects(&self, service: &str, until: DateTime<Utc>) -> Result<u64, StoreError> {
         let client = self.writer().await?;
-        let sql = "DELETE FROM outbox WHERE service = $1 AND state = 'done' AND settled_at < $2";
+        let sql = "DELETE FROM outbox WHERE service = $1 AND state IN ('done', 'given_up') AND settled_at < $2";
         self.sorted("forget old effects", client.execute(sql, &[&service, &until]).await)
     }
 }

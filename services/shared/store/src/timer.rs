@@ -40,6 +40,10 @@ impl Timer {
 
 /// What is done when timers are due, in the transaction that takes them away. What goes outside is enqueued.
 pub trait Fire: Send {
+    /// It judges by the rows of the service's projection: it fires only when these hold the journal as it is, and while no
+    /// other transaction writes them.
+    const BY_ROWS: bool = false;
+
     fn fire(&mut self, tx: &mut Tx<'_>, due: &[Timer]) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
@@ -114,9 +118,12 @@ impl Store {
 
     /// Fires timers that are due: takes away those that are still set so, and does in the same transaction what they
     /// are for.
-    pub async fn fire_timers(&self, service: &str, due: &[Timer], fire: &mut impl Fire) -> Result<Left, StoreError> {
+    pub async fn fire_timers<F: Fire>(&self, service: &str, due: &[Timer], fire: &mut F) -> Result<Left, StoreError> {
         let mut client = self.writer().await?;
         let mut tx = self.begin(&mut client, service).await?;
+        if F::BY_ROWS {
+            tx.alone().await?;
+        }
         let taken = tx.take_timers(due).await?;
         if !taken.is_empty() {
             fire.fire(&mut tx, &taken).await?;

@@ -59,6 +59,15 @@ impl Tx<'_> {
         Ok(self.left)
     }
 
+    /// Waits for the other transactions of this service that write alone. To be called before anything is written, for rows
+    /// that are read, changed in memory and written back.
+    pub(crate) async fn alone(&self) -> Result<(), StoreError> {
+        let sql = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
+        let statement = self.store.sorted("prepare writing alone", self.tx.prepare_cached(sql).await)?;
+        let locked = self.tx.query(&statement, &[&self.service]).await;
+        self.store.sorted("wait for who writes the same rows", locked).map(drop)
+    }
+
     /// Moves the position of the service; to be called first, so that a rival waits before it writes.
     ///
     /// # Errors

@@ -535,6 +535,9 @@ pub struct HistoryStepsRequest {
     pub order: Option<OrderId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent: Option<AgentName>,
+    /// This one alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]

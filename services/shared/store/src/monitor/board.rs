@@ -1,4 +1,6 @@
 //! A batch of events on the orders that are watched: what is raised, what recovers, which timers are set. Pure.
+//!
+//! The file is longer than others: what each event means is read in one place.
 
 use super::raise::{Raised, Telling};
 use super::watched::{MEASURED, Seen, Stage, Watch, Watched};
@@ -42,6 +44,8 @@ pub(crate) struct Board {
     runs: BTreeMap<String, String>,
     changed: BTreeSet<String>,
     gone: BTreeSet<String>,
+    /// Orders whose branches are no longer watched, also those that are not on the board.
+    families: BTreeSet<String>,
     timers: BTreeMap<String, Option<Timer>>,
     pub(crate) controller: Option<ControllerSeen>,
     pub(crate) controller_changed: bool,
@@ -55,6 +59,7 @@ pub(crate) struct Board {
 pub(crate) struct Written {
     pub(crate) changed: Vec<(String, Watched)>,
     pub(crate) gone: Vec<String>,
+    pub(crate) families: Vec<String>,
     pub(crate) set: Vec<Timer>,
     pub(crate) cancelled: Vec<String>,
 }
@@ -106,8 +111,15 @@ impl Board {
         self.orders.insert(order, watched);
     }
 
+    /// An order that history knows, when nothing is known here.
+    pub(crate) fn know(&mut self, order: String, watched: Watched) {
+        self.orders.insert(order.clone(), watched);
+        self.changed.insert(order.clone());
+        MEASURED.into_iter().for_each(|kind| self.watch(&order, kind));
+    }
+
     pub(crate) fn finish(self) -> Written {
-        let Self { mut orders, changed, gone, timers, .. } = self;
+        let Self { mut orders, changed, gone, families, timers, .. } = self;
         let changed = changed.into_iter().filter_map(|id| orders.remove(&id).map(|w| (id, w))).collect();
         let (mut set, mut cancelled) = (Vec::new(), Vec::new());
         for (key, timer) in timers {
@@ -116,7 +128,8 @@ impl Board {
                 None => cancelled.push(key),
             }
         }
-        Written { changed, gone: gone.into_iter().collect(), set, cancelled }
+        let (gone, families) = (gone.into_iter().collect(), families.into_iter().collect());
+        Written { changed, gone, families, set, cancelled }
     }
 
     /// What the event means.
@@ -233,6 +246,16 @@ impl Board {
         }
         self.changed.remove(order);
         self.gone.insert(order.to_owned());
+        if watched.parent.is_none() {
+            self.forget_branches(order);
+        }
+    }
+
+    fn forget_branches(&mut self, order: &str) {
+        let prefix = format!("{order}:");
+        let branches: Vec<String> = self.orders.keys().filter(|id| id.starts_with(&prefix)).cloned().collect();
+        branches.iter().for_each(|branch| self.remove(branch));
+        self.families.insert(order.to_owned());
     }
 
     fn added(&mut self, e: &OrderAdded) {
@@ -316,8 +339,8 @@ impl Board {
         let branches: Vec<String> = self.orders.keys().filter(|id| id.starts_with(&prefix)).cloned().collect();
         for branch in branches {
             self.recovers(&branch, &[Kind::WaitsTooLong], at);
-            self.remove(&branch);
         }
+        self.forget_branches(order);
     }
 
     fn failed(&mut self, order: &str, position: Option<&str>, failure: &Failure, place: Place) {
@@ -357,6 +380,10 @@ impl Board {
         self.recovers(order, &[Kind::RunsTooLong, Kind::WaitsTooLong], place.at);
         if let CancelReason::Late { late_by } = reason {
             let text = format!("skipped, {late_by} late, more than its grace allows");
+            self.raise_order(Kind::NotStarted, order, place.id(), place.at, text, None);
+        }
+        if let CancelReason::Overlap { earlier } = reason {
+            let text = format!("skipped, {earlier} still ran");
             self.raise_order(Kind::NotStarted, order, place.id(), place.at, text, None);
         }
         self.ended(order);

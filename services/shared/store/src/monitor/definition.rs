@@ -1,6 +1,7 @@
 //! Rules and maintenance windows as they are deployed now.
 
 use super::rows::Bodies;
+use super::thread::Bucket;
 use crate::error::StoreError;
 use crate::transaction::Tx;
 use crate::value::jsonb;
@@ -65,11 +66,17 @@ impl Definitions {
 
 /// Takes a body in, or out where there is none of that hash.
 pub(crate) async fn deployed(
-    tx: &Tx<'_>,
+    tx: &mut Tx<'_>,
     name: &DefinitionName,
     version: u32,
     body: &CatalogDefinition,
+    zone: Tz,
 ) -> Result<(), StoreError> {
+    if let CatalogDefinition::Maintenance(maintenance) = body {
+        // A window that was corrected: what it silenced is said when the new one ends, which may be now.
+        let now = Utc::now();
+        silence_ends(tx, name, maintenance.open_until(now, zone).unwrap_or(now)).await?;
+    }
     let (kind, body) = match body {
         CatalogDefinition::Rule(rule) => ("rule", jsonb(rule)),
         CatalogDefinition::Maintenance(maintenance) => ("maintenance", jsonb(maintenance)),
@@ -88,17 +95,22 @@ pub(crate) async fn removed(tx: &mut Tx<'_>, kind: DefinitionKind, name: &Defini
     let done = tx.tx.execute(sql, &[&kind.word(), &name.as_str()]).await;
     tx.store.sorted("remove a rule", done)?;
     if kind == DefinitionKind::Maintenance {
-        let sql = "UPDATE timers SET due_at = $3 WHERE service = $1 AND key = $2";
-        let key = format!("silence/{name}");
-        let now = Utc::now();
-        let moved = tx.tx.execute(sql, &[&super::MONITOR, &key, &now]).await;
-        if tx.store.sorted("end a silence", moved)? > 0 {
-            tx.left.timer_at = Some(tx.left.timer_at.map_or(now, |at| at.min(now)));
-        }
+        silence_ends(tx, name, Utc::now()).await?;
     } else {
         for sql in ["DELETE FROM monitor_gathered WHERE rule = $1", "DELETE FROM monitor_floods WHERE rule = $1"] {
             tx.store.sorted("forget a rule", tx.tx.execute(sql, &[&name.as_str()]).await)?;
         }
+    }
+    Ok(())
+}
+
+/// What a maintenance silenced so far, if anything, is said then.
+async fn silence_ends(tx: &mut Tx<'_>, name: &DefinitionName, at: Instant) -> Result<(), StoreError> {
+    let sql = "UPDATE timers SET due_at = $3 WHERE service = $1 AND key = $2";
+    let key = Bucket::Silence { maintenance: name.to_string() }.key();
+    let moved = tx.tx.execute(sql, &[&super::MONITOR, &key, &at]).await;
+    if tx.store.sorted("move the end of a silence", moved)? > 0 {
+        tx.left.timer_at = Some(tx.left.timer_at.map_or(at, |first| first.min(at)));
     }
     Ok(())
 }

@@ -32,6 +32,8 @@ impl MonitorTimers {
 }
 
 impl Fire for MonitorTimers {
+    const BY_ROWS: bool = true;
+
     async fn fire(&mut self, tx: &mut Tx<'_>, due: &[Timer]) -> Result<(), StoreError> {
         let now = Utc::now();
         let definitions = Definitions::load(tx, self.zone).await?;

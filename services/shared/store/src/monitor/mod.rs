@@ -30,7 +30,7 @@ pub use rows::{Bodies, MonitorRows};
 
 /// As in `outbox.service`, `timers.service` and `projections.reader`.
 pub const MONITOR: &str = "monitor";
-/// What is older raises nothing: nobody is woken for what a long outage brings to light.
+/// What is older is noted only: nobody is woken for what a long outage brings to light.
 pub(crate) const OLDEST: chrono::TimeDelta = chrono::TimeDelta::days(1);
 /// Of effects.
 pub const MAIL: &str = "mail";

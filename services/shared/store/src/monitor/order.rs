@@ -2,7 +2,7 @@
 
 use super::board::{Board, ControllerSeen, Written};
 use super::raise::json;
-use super::watched::Watched;
+use super::watched::{Stage, Watched};
 use crate::error::StoreError;
 use crate::history::order::column;
 use crate::projection::{signed, unsigned};
@@ -47,6 +47,36 @@ fn put(board: &mut Board, rows: &[Row]) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Those that have not ended, as history knows them: it may lag, and what it does not know is guessed when it happens.
+pub(crate) async fn know_of_history(tx: &Tx<'_>, board: &mut Board) -> Result<(), StoreError> {
+    let sql = "SELECT order_id, parent, workflow, version, title, folder, tags, business_day, planned_at, started_at, added_by, state, suspended \
+        FROM orders WHERE state IN ('scheduled', 'started', 'failed') ORDER BY number";
+    for row in tx.store.sorted("read what history knows", tx.tx.query(sql, &[]).await)? {
+        let order: String = row.get(0);
+        let facts = OrderFacts {
+            order: Some(order.clone()),
+            workflow: row.get(2),
+            version: u32::try_from(row.get::<_, i32>(3)).ok(),
+            title: row.get(4),
+            folder: row.get(5),
+            tags: row.get(6),
+            business_day: Some(row.get(7)),
+            due_at: row.get(8),
+            started_at: row.get(9),
+            added_by: Some(row.get(10)),
+            ..OrderFacts::default()
+        };
+        let stage = match row.get(11) {
+            "scheduled" => Stage::Scheduled,
+            "started" => Stage::Started,
+            _ => Stage::Failed,
+        };
+        let watched = Watched { stage, parent: row.get(1), suspended: row.get(12), ..Watched::new(facts) };
+        board.know(order, watched);
+    }
+    Ok(())
+}
+
 pub(crate) async fn load_controller(tx: &Tx<'_>, board: &mut Board) -> Result<(), StoreError> {
     let sql = "SELECT instance, epoch, handed_over FROM monitor_controller";
     let row = tx.store.sorted("read the controller", tx.tx.query_opt(sql, &[]).await)?;
@@ -81,7 +111,14 @@ pub(crate) async fn load_workflows(
 }
 
 pub(crate) async fn write(tx: &mut Tx<'_>, written: &Written) -> Result<(), StoreError> {
-    let Written { changed, gone, set, cancelled } = written;
+    let Written { changed, gone, families, set, cancelled } = written;
+    if !families.is_empty() {
+        let sql = "WITH gone AS (DELETE FROM monitor_orders o USING unnest($2::text[]) AS f (id) \
+            WHERE o.order_id > f.id || ':' AND o.order_id < f.id || ';' RETURNING o.body) \
+            DELETE FROM timers t USING gone, json_array_elements_text(gone.body->'timers') AS k (key) WHERE t.service = $1 AND t.key = k.key";
+        let statement = tx.store.sorted("prepare forgetting branches", tx.tx.prepare_cached(sql).await)?;
+        tx.store.sorted("forget branches", tx.tx.execute(&statement, &[&super::MONITOR, families]).await)?;
+    }
     if !changed.is_empty() {
         let sql = "INSERT INTO monitor_orders (order_id, run_id, body) SELECT * FROM unnest($1::text[], $2::text[], $3::json[]) \
             ON CONFLICT (order_id) DO UPDATE SET run_id = excluded.run_id, body = excluded.body";

@@ -90,6 +90,7 @@ impl Store {
     ) -> Result<Left, StoreError> {
         let mut client = self.writer().await?;
         let mut tx = self.begin(&mut client, MONITOR).await?;
+        tx.alone().await?;
         let definitions = Definitions::load(&tx, zone).await?;
         let mut telling = known(&definitions.rules);
         if telling.is_empty() {
@@ -137,8 +138,7 @@ pub(crate) async fn tell(
     let (mut raised, mut over, mut reruns) = (Vec::new(), Vec::new(), Vec::new());
     for one in telling {
         match one {
-            Telling::Raise(one) if now - one.incident.at <= OLDEST => raised.push(*one),
-            Telling::Raise(_) => {}
+            Telling::Raise(one) => raised.push(*one),
             Telling::Recover { object, kinds, at } => over.push((Which::Object { object, kinds, before: at }, at)),
             Telling::Rerun { series, since, at } => reruns.push((series, since, at)),
         }
@@ -177,8 +177,10 @@ async fn raise(
     let silenced: Vec<Option<(String, Instant)>> =
         raised.iter().map(|r| definitions.silenced(&r.subject(), r.incident.at)).collect();
     let new = insert(tx, raised, &silenced).await?;
+    // What is older is noted, and wakes nobody.
+    let is_told = |r: &Raised| new.contains(&r.incident.id) && now - r.incident.at <= OLDEST;
     let fresh: Vec<(&Raised, &Option<(String, Instant)>)> =
-        raised.iter().zip(&silenced).filter(|(r, _)| new.contains(&r.incident.id)).collect();
+        raised.iter().zip(&silenced).filter(|(r, _)| is_told(r)).collect();
     let mut desk = Desk::default();
     let key = |r: &Raised, rule: &str| ThreadKey {
         rule: rule.to_owned(),

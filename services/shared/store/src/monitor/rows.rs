@@ -41,7 +41,7 @@ impl MonitorRows {
             match event {
                 Event::DefinitionDeployed(e) if is_ours(e.kind) => {
                     if let Some(body) = self.fetched.get(&e.hash) {
-                        definition::deployed(tx, &e.name, e.version, body).await?;
+                        definition::deployed(tx, &e.name, e.version, body, self.zone).await?;
                         changed = true;
                     }
                 }
@@ -57,18 +57,23 @@ impl Rows for MonitorRows {
     const READER: &'static str = MONITOR;
     const CAN_BEGIN: bool = true;
 
-    /// Orders that are not known any more may have ended unseen: they are forgotten, and known by their ids if they fail.
+    /// Orders may have ended unseen: what is known of them is what history knows, and of the others what their ids say when they
+    /// fail.
     async fn begin(&mut self, tx: &mut Tx<'_>, picture: &DeployedReply) -> Result<(), StoreError> {
+        tx.alone().await?;
         for sql in ["DELETE FROM monitor_definitions", "DELETE FROM monitor_orders"] {
             tx.store.sorted("begin anew", tx.tx.execute(sql, &[]).await)?;
         }
         tx.cancel_timers_of("watch/").await?;
         for deployed in picture.definitions.iter().filter(|d| is_ours(d.kind)) {
             if let Some(body) = definition::body(&self.bodies, &deployed.hash).await? {
-                definition::deployed(tx, &deployed.name, deployed.version, &body).await?;
+                definition::deployed(tx, &deployed.name, deployed.version, &body, self.zone).await?;
             }
         }
-        Ok(())
+        let definitions = Definitions::load(tx, self.zone).await?;
+        let mut board = Board::new(&definitions.rules);
+        order::know_of_history(tx, &mut board).await?;
+        order::write(tx, &board.finish()).await
     }
 
     async fn prepare(&mut self, _: &Store, batch: &[Decoded<'_>]) -> Result<(), StoreError> {
@@ -88,6 +93,7 @@ impl Rows for MonitorRows {
     /// Rules are those at the end of the batch: that a rule hears of what happened a moment before it was deployed does
     /// no harm, and commits of one batch are as good as simultaneous.
     async fn write(&mut self, tx: &mut Tx<'_>, batch: &[Decoded<'_>]) -> Result<(), StoreError> {
+        tx.alone().await?;
         let events: Vec<(Place, &Event)> = batch
             .iter()
             .flat_map(|d| {

@@ -24,6 +24,9 @@ impl Store {
         if let Some(agent) = &request.agent {
             conditions.and("s.agent = ?", agent.to_string());
         }
+        if let Some(run) = &request.run {
+            conditions.and("s.run_id = ?", run.to_string());
+        }
         let oldest_first = request.order.is_some();
         if let Some(edge) = request.before {
             // The last number of the page before, whichever way the pages go.
