@@ -5,6 +5,7 @@ use crate::cleanup_store::{old_orders, rows, sql};
 use crate::service_case as case;
 use crate::service_site::{Candidate, LIMIT, ServiceSite};
 use chrono::{TimeDelta, Utc};
+use ordo_domain::catalog::DefinitionKind;
 use ordo_domain::{ContentHash, definition};
 use ordo_runtime::{CancellationToken, DatabaseSettings, RoleSettings};
 use ordo_testkit::{DatabaseRole, TestPostgres, User, wait_until};
@@ -46,7 +47,7 @@ impl Candidate for Cleanup {
         if left != "0" {
             missing.push(format!("{left} old orders are there"));
         }
-        let deployed = site.life.deployed_retention().map_or_else(String::new, |version| version.to_string());
+        let deployed = site.life.deployed().map_or_else(String::new, |version| version.to_string());
         let known = owner("SELECT version FROM cleanup_retention").await.unwrap();
         if known != deployed {
             missing.push(format!("version {known:?} of the retention, not {deployed:?}"));
@@ -59,7 +60,7 @@ async fn site(seed: u64, postgres: TestPostgres) -> ServiceSite<Cleanup> {
     let mut site = ServiceSite::<Cleanup>::with(seed, postgres).await;
     let body = &definition::read("retention.yaml", RETENTION).unwrap().items[0].body;
     site.site.bus(&User::Proxy).await.definitions().put_by_hash("retention", body).await.unwrap();
-    site.life.retention = Some(ContentHash::of(body));
+    site.life.definition = Some((DefinitionKind::Retention, "default".parse().unwrap(), ContentHash::of(body)));
     old_orders(&site.postgres, "old", OLD, Utc::now() - TimeDelta::days(30)).await;
     old_orders(&site.postgres, "young", 10, Utc::now() - TimeDelta::days(10)).await;
     site

@@ -42,7 +42,7 @@ pub struct Chronicle {
     /// Journal sequence (from 1) and bytes.
     pub commits: Vec<Vec<u8>>,
     hash: String,
-    at: DateTime<Utc>,
+    pub at: DateTime<Utc>,
     epoch: u64,
     counter: u64,
     serial: u64,
@@ -53,8 +53,8 @@ pub struct Chronicle {
     pub events: Vec<(u64, u32, serde_json::Value)>,
     pending: Vec<Decision>,
     pub commands: usize,
-    /// The body of a retention that is deployed again and again, where one is.
-    pub retention: Option<ContentHash>,
+    /// What is deployed again and again, by the hash of its body.
+    pub definition: Option<(DefinitionKind, DefinitionName, ContentHash)>,
 }
 
 fn id<T, E: std::fmt::Debug>(made: Result<T, E>) -> T {
@@ -82,7 +82,7 @@ impl Chronicle {
             events: Vec::new(),
             pending: Vec::new(),
             commands: 0,
-            retention: None,
+            definition: None,
         };
         it.activate();
         let by = By { user: id(UserName::new("ops")), reason: Some("erste \"Fassung\"\u{0}".into()) };
@@ -206,26 +206,24 @@ impl Chronicle {
                 self.something();
             }
             if self.commits.len().is_multiple_of(5) {
-                self.deploy_retention();
+                self.deploy();
             }
             self.commit();
         }
     }
 
-    fn deploy_retention(&mut self) {
-        let (kind, name) = (DefinitionKind::Retention, id(DefinitionName::new("default")));
-        let Some(hash) = self.retention.clone() else { return };
-        let version = self.deployed_retention().map_or(1, |version| version + 1);
+    fn deploy(&mut self) {
+        let Some((kind, name, hash)) = self.definition.clone() else { return };
+        let version = self.deployed().map_or(1, |version| version + 1);
         let by = By { user: id(UserName::new("ops")), reason: None };
         let references = Default::default();
         self.decide(vec![DefinitionDeployed { kind, name, version, hash, references, by }.into()]);
     }
 
-    /// Its version.
-    pub fn deployed_retention(&self) -> Option<u32> {
-        let mut all = self.site.deployed_definitions();
-        all.find(|(kind, name, _)| *kind == DefinitionKind::Retention && name.as_str() == "default")
-            .map(|(_, _, d)| d.version)
+    /// The version of the definition.
+    pub fn deployed(&self) -> Option<u32> {
+        let (kind, name, _) = self.definition.as_ref()?;
+        self.site.deployed_definitions().find(|(k, n, _)| k == kind && *n == name).map(|(_, _, d)| d.version)
     }
 
     /// Something of a kind that does not happen by itself.

@@ -28,6 +28,7 @@ mod log_service;
 mod log_site;
 mod log_tools;
 mod mail_server;
+mod monitor_case;
 mod monitor_service;
 mod monitor_site;
 mod plan_case;

@@ -7,7 +7,9 @@ use ordo_contract::request::monitor::{
     AcknowledgeReply, AcknowledgeRequest, NOTIFICATION_ACKNOWLEDGE, NOTIFICATION_SHOW, NotificationRequest,
     NotificationShowReply, TEST_MAIL, TestMailReply, TestMailRequest,
 };
+use ordo_contract::request::{ServiceReply, service};
 use ordo_domain::controller::{ControllerActivated, ControllerHandedOver};
+use ordo_domain::order::event::{CancelReason, OrderCancelled};
 use ordo_domain::{InstanceId, NodeName};
 use ordo_testkit::smtp::{mail::unnamed, read_folder};
 use ordo_testkit::{TestPostgres, User, wait_for, wait_until};
@@ -47,6 +49,34 @@ async fn a_failure_is_one_notification_and_one_mail_and_its_recovery_is_in_the_s
     let notifications = it.notifications().await;
     assert_eq!((notifications.len(), notifications[0].state.as_str()), (1, "recovered"));
     assert_eq!(notifications[0].mail.word(), "accepted");
+    monitor.stop().await;
+}
+
+#[tokio::test]
+async fn a_notice_of_a_log_rule_is_one_notification_and_one_mail_however_often_it_comes() {
+    let mut it = MonitorSite::new().await;
+    it.deploy("rule: trouble\non: [log]\nnotify: [ops@example.org]\nfold: 2s\n").await;
+    let monitor = it.start("m1");
+    let line = "tape <drive> 3 is on fire\u{1b}[31m";
+    let (said, other) = ("0123456789abcdef0123456789abcdef", "f123456789abcdef0123456789abcdef");
+    it.notice(said, "tapes", line, 1).await;
+    let mails = it.wait_mails(1).await;
+    assert!(mails[0].text.contains("tape <drive> 3 is on fire"), "{}", mails[0].text);
+    assert!(mails[0].html.contains("tape &lt;drive&gt; 3") && !mails[0].html.contains('\u{1b}'), "{}", mails[0].html);
+
+    // Again with its repeats counted, then one of another rule: when that one is told, the first was passed over.
+    monitor.kill().await;
+    it.notice(said, "tapes", line, 40).await;
+    it.notice_text("not a notice at all").await;
+    it.notice(other, "robots", "arm lost", 1).await;
+    let monitor = it.start("m2");
+    wait_until(LIMIT, "the other one is told", async || it.smtp.mails().iter().any(|m| m.text.contains("arm lost")))
+        .await;
+    // Killed after it was sent and before that was noted, it is sent again: for a reader it is the same mail.
+    let told: Vec<_> = it.smtp.mails().into_iter().filter(|m| m.text.contains("on fire")).collect();
+    assert!(told.iter().all(|m| m.message_id() == told[0].message_id()), "one notice is told by two mails");
+    let notifications = it.notifications().await;
+    assert_eq!(notifications.len(), 2, "{notifications:?}");
     monitor.stop().await;
 }
 
@@ -161,6 +191,15 @@ async fn a_refused_recipient_does_not_keep_the_mail_from_the_others_and_is_shown
     assert_eq!(states, wanted);
     assert!(shown.deliveries[0].said.as_ref().unwrap().contains("no such user"));
     assert_eq!(shown.line.mail.word(), "refused", "the worst of them is shown");
+
+    // Somebody makes the mailbox, and says so.
+    it.smtp.script(|script| script.refuse.clear());
+    let _: ServiceReply = it.ask(service::RUN, &serde_json::json!({})).await.unwrap();
+    let mails = it.wait_mails(3).await;
+    assert_eq!(
+        (mails[2].to.as_slice(), mails[2].message_id()),
+        (&["gone@example.org".to_owned()][..], mails[0].message_id())
+    );
     monitor.stop().await;
 }
 
@@ -327,6 +366,55 @@ async fn what_lasts_too_long_is_told_when_it_does() {
 }
 
 #[tokio::test]
+async fn what_was_over_before_the_monitor_was_back_is_not_told() {
+    let mut it = MonitorSite::new().await;
+    let rule = "rule: slow\non: [{ runs_too_long: { longer_than: 1s } }, { not_started: { longer_than: 1s } }, failed]\n\
+                notify: [ops@example.org]\nfold: 0s\n";
+    it.deploy(rule).await;
+    let monitor = it.start("m1");
+    let (punctual, quick) = ("20261122-D1-punctual", "20261122-D2-quick");
+    let mut due = it.added(punctual, "punctual");
+    let due_at = Utc::now() + TimeDelta::seconds(3);
+    due.due_at = Some(due_at);
+    it.commit(vec![due.into()]).await;
+    it.add(quick, "quick").await;
+    it.start_order(quick).await;
+    it.wait_caught_up().await;
+    monitor.kill().await;
+    // Much happens while it is away, and its timers are overdue when it comes back.
+    it.finish(quick).await;
+    it.start_order(punctual).await;
+    it.finish(punctual).await;
+    for n in 0..400 {
+        it.add(&format!("20261122-D{}-other", n + 3), "other").await;
+    }
+    it.add_failing("20261122-D500-last", "last").await;
+    wait_until(LIMIT, "all timers are overdue", async || Utc::now() > due_at + TimeDelta::seconds(2)).await;
+    let monitor = it.start("m2");
+    let mails = it.wait_mails(1).await;
+    assert!(mails[0].names("20261122-D500-last"), "{}", mails[0].text);
+    let told: Vec<_> = it.notifications().await.into_iter().filter_map(|n| n.order).collect();
+    assert_eq!(told, ["20261122-D500-last"], "nothing that was over is told");
+    monitor.stop().await;
+}
+
+#[tokio::test]
+async fn a_start_that_is_skipped_because_the_earlier_one_still_runs_is_told() {
+    let mut it = MonitorSite::new().await;
+    it.deploy("rule: nights\non: [not_started]\nnotify: [ops@example.org]\n").await;
+    let monitor = it.start("m1");
+    let (earlier, skipped) = ("20261122-D1-backup", "20261122-D2-backup");
+    it.add(earlier, "backup").await;
+    it.start_order(earlier).await;
+    it.add(skipped, "backup").await;
+    let reason = CancelReason::Overlap { earlier: earlier.parse().unwrap() };
+    it.commit(vec![OrderCancelled { order: skipped.parse().unwrap(), reason }.into()]).await;
+    let mails = it.wait_mails(1).await;
+    assert!(mails[0].text.contains("skipped, 20261122-D1-backup still ran"), "{}", mails[0].text);
+    monitor.stop().await;
+}
+
+#[tokio::test]
 async fn what_is_older_than_a_day_wakes_nobody() {
     let mut it = MonitorSite::new().await;
     it.deploy(RULE).await;
@@ -337,7 +425,7 @@ async fn what_is_older_than_a_day_wakes_nobody() {
     it.add_failing("20261122-D2-backup", "backup").await;
     let mails = it.wait_mails(1).await;
     assert!(mails[0].names("20261122-D2-backup") && !mails[0].names("20261122-D1-backup"));
-    assert_eq!(it.notifications().await.len(), 1);
+    assert_eq!(it.notifications().await.len(), 2, "it is noted all the same");
     monitor.stop().await;
 }
 

@@ -5,18 +5,20 @@ use bytes::Bytes;
 use chrono::{DateTime, NaiveDate, Utc};
 use ordo_contract::commit::{COMMIT_VERSION, Cause, Commit, Decision, chain_hash};
 use ordo_contract::name::StreamKind;
+use ordo_contract::notice::{LogNotice, Notice};
 use ordo_contract::request::monitor::{
     NOTIFICATION_LIST, NotificationLine, NotificationListReply, NotificationListRequest,
 };
 use ordo_domain::catalog::{DefinitionDeployed, DefinitionRemoved};
 use ordo_domain::command::{By, DeployItem};
+use ordo_domain::log_rule::Severity;
 use ordo_domain::order::event::*;
 use ordo_domain::run::event::{RunClaimed, RunDispatched, RunEnded};
 use ordo_domain::run::report::{OutputSummary, Usage};
 use ordo_domain::run::spec::SpecAction;
 use ordo_domain::run::{JobSpec, RunEnd, RunFacts};
 use ordo_domain::{ContentHash, Event, Failure, InstanceId, OrderId, Outcome, RunId, Span, UserName, definition};
-use ordo_journal::{Bus, Journal, NatsJournal, RequestError};
+use ordo_journal::{Bus, Headers, Journal, NatsJournal, Outgoing, RequestError};
 use ordo_monitor::{Config, SmtpSettings};
 use ordo_runtime::{BusSettings, RoleSettings};
 use ordo_store::{Connect, Store};
@@ -263,6 +265,30 @@ impl MonitorSite {
             async || matches!(store.position("monitor", &stream).await, Ok(Some(position)) if position.sequence == goal),
         )
         .await;
+    }
+
+    /// What log-notification says of a line.
+    pub async fn notice(&self, id: &str, rule: &str, text: &str, count: u64) {
+        let at = Utc::now();
+        let notice = Notice::Log(LogNotice {
+            id: id.into(),
+            rule: rule.parse().unwrap(),
+            title: rule.into(),
+            severity: Severity::Error,
+            host: "tape-1".into(),
+            application: "robot".into(),
+            text: text.into(),
+            first_at: at,
+            last_at: at,
+            count,
+        });
+        self.notice_text(&serde_json::to_string(&notice).unwrap()).await;
+    }
+
+    pub async fn notice_text(&self, text: &str) {
+        let bus = self.site.bus(&User::LogNotification).await;
+        let message = Outgoing::new(bus.names().notice("log", "any"), Headers::default(), text.to_owned());
+        bus.try_publish(&message, LIMIT).await.unwrap();
     }
 
     /// The received mails, as soon as there are so many.

@@ -2,6 +2,7 @@
 
 use crate::cleanup_case::Cleanup;
 use crate::log_case::LogNotification;
+use crate::monitor_case::Monitor;
 use crate::plan_case::Plan;
 use crate::service_probe::Probe;
 use crate::service_site::{Candidate, Told};
@@ -17,6 +18,7 @@ async fn an_instance_in_a_process_of_its_own() {
     let shutdown = ordo_runtime::shutdown::on_signals().unwrap();
     let outcome = match told.role.as_str() {
         <Probe as Candidate>::ROLE => told.run::<Probe>(shutdown).await,
+        <Monitor as Candidate>::ROLE => told.run::<Monitor>(shutdown).await,
         <Cleanup as Candidate>::ROLE => told.run::<Cleanup>(shutdown).await,
         <Plan as Candidate>::ROLE => told.run::<Plan>(shutdown).await,
         <LogNotification as Candidate>::ROLE => told.run::<LogNotification>(shutdown).await,
