@@ -209,12 +209,22 @@ pub fn runners(data: &Path) -> Vec<i32> {
     let data = data.display().to_string();
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = entries.filter_map(|e| e.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|pid| {
-        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let words: Vec<_> = line.split(|b| *b == 0).map(String::from_utf8_lossy).collect();
-        words.get(1).is_some_and(|w| w == "runner") && words.iter().any(|w| w.starts_with(&data))
-    })
-    .collect()
+    let mut runners: Vec<i32> = pids
+        .filter(|pid| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let words: Vec<_> = line.split(|b| *b == 0).map(String::from_utf8_lossy).collect();
+            words.get(1).is_some_and(|w| w == "runner") && words.iter().any(|w| w.starts_with(&data))
+        })
+        .collect();
+    // A job that is forked and not executed yet looks like the runner that is its parent.
+    let all = runners.clone();
+    runners.retain(|pid| parent(*pid).is_some_and(|parent| !all.contains(&parent)));
+    runners
+}
+
+fn parent(pid: i32) -> Option<i32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
 fn end_runners(data: &Path) {
