@@ -5,7 +5,19 @@ use std::process::Command;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(30);
-const ALL: [&str; 7] = ["nats", "postgres", "controller/c1", "controller/c2", "proxy/p1", "history/h1", "agent/local"];
+const ALL: [&str; 11] = [
+    "nats",
+    "postgres",
+    "controller/c1",
+    "controller/c2",
+    "proxy/p1",
+    "history/h1",
+    "daily-plan/d1",
+    "monitor/m1",
+    "log-notification/l1",
+    "cleanup/x1",
+    "agent/local",
+];
 
 /// `ordo status` through the environment file, as a shell would.
 fn status(up: &Up) -> std::process::Output {
@@ -66,7 +78,10 @@ fn ctrl_c_stops_all_in_order_standbys_first_and_keeps_everything() {
     let said = up.all_said();
     let place = |what: &str| said.find(&format!("stopping {what}")).unwrap_or_else(|| panic!("no {what} in:\n{said}"));
     assert!(place("controller") < place("agent/local"));
-    assert!(place("agent/local") < place("history/h1") && place("history/h1") < place("nats"));
+    for service in ["proxy", "history", "daily-plan", "monitor", "log-notification", "cleanup"] {
+        assert!(place("agent/local") < place(service) && place(service) < place("postgres"), "{service} in:\n{said}");
+    }
+    assert!(place("postgres") < place("nats"));
     assert!(pids.iter().all(|pid| !lives(*pid)), "{said}");
     // The same site again, on the same port.
     let again = Up::start(folder.path());

@@ -53,6 +53,11 @@ impl Site {
         self.record.as_ref().map(|record| record.pids()).unwrap_or_default()
     }
 
+    /// Of all that runs.
+    pub fn names(&self) -> Vec<String> {
+        self.children.iter().map(|child| child.name().to_owned()).collect()
+    }
+
     /// Takes a child out, to stop it.
     pub fn take(&mut self, name: &str) -> Option<Child> {
         let index = self.children.iter().position(|child| child.name() == name)?;

@@ -26,7 +26,7 @@ pub async fn stop(mut site: Site, signals: &mut Signals) {
     }
     let mut insisted = false;
     for name in order(&site) {
-        let Some(child) = site.take(name) else { continue };
+        let Some(child) = site.take(&name) else { continue };
         screen.step(&format!("stopping {name}"));
         let stopping = child.stop();
         tokio::pin!(stopping);
@@ -59,10 +59,20 @@ fn count(jobs: usize) -> String {
     if jobs == 1 { "1 job goes".to_owned() } else { format!("{jobs} jobs go") }
 }
 
-/// The standby controller first, the active one next, then who serves people, the servers last.
-fn order(site: &Site) -> Vec<&'static str> {
+/// The standby controller first, the active one next, then who has work and who serves people, the other services, and the
+/// servers last.
+fn order(site: &Site) -> Vec<String> {
     let standby = |name: &str| site.detail(name).is_some_and(|detail| detail.contains("standby"));
-    let controllers =
-        if standby("controller/c1") { ["controller/c1", "controller/c2"] } else { ["controller/c2", "controller/c1"] };
-    controllers.into_iter().chain(["agent/local", "proxy/p1", "history/h1", "postgres", "nats"]).collect()
+    let rank = |name: &str| match name.split('/').next().unwrap_or(name) {
+        "controller" if standby(name) => 0,
+        "controller" => 1,
+        "agent" => 2,
+        "proxy" => 3,
+        "postgres" => 5,
+        "nats" => 6,
+        _ => 4,
+    };
+    let mut names = site.names();
+    names.sort_by_cached_key(|name| rank(name));
+    names
 }
