@@ -93,7 +93,7 @@ impl Fire for ProbeTimers {
 
 impl LeasedService for Probe {
     const ROLE: &'static str = "history";
-    const RUN: Option<&'static str> = Some("it notes that it was asked");
+    const RUNS: bool = true;
 
     fn description(&self, _: &str) -> String {
         "A service of tests".into()

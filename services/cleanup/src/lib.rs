@@ -48,7 +48,7 @@ struct Cleanup {
 
 impl LeasedService for Cleanup {
     const ROLE: &'static str = "cleanup";
-    const RUN: Option<&'static str> = Some("a cleanup begins, whatever the window says");
+    const RUNS: bool = true;
 
     fn description(&self, site: &str) -> String {
         format!("Takes away what is older than the retention of site {site} says")

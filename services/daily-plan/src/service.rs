@@ -36,7 +36,7 @@ pub async fn run(config: Config, shutdown: CancellationToken) -> anyhow::Result<
 
 impl LeasedService for DailyPlan {
     const ROLE: &'static str = "daily-plan";
-    const RUN: Option<&'static str> = Some("all schedules are planned anew");
+    const RUNS: bool = true;
 
     fn description(&self, site: &str) -> String {
         format!("Plans the starts of schedules of site {site} and hands them to the controller")

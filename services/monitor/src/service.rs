@@ -63,7 +63,7 @@ pub(crate) struct Mailer {
 
 impl LeasedService for Monitor {
     const ROLE: &'static str = "monitor";
-    const RUN: Option<&'static str> = Some("mails that were given up are tried again");
+    const RUNS: bool = true;
 
     fn description(&self, site: &str) -> String {
         format!("Tells people of site {site} what they have to know, by mail")

@@ -110,8 +110,8 @@ pub trait LeasedService: Send + Sync + 'static {
         Vec::new()
     }
 
-    /// What "run now" makes it do, as `ordo service run` says it; `None`: it has nothing to do that it does not do all the time.
-    const RUN: Option<&'static str> = None;
+    /// Whether "run now" makes it do something that it does not do all the time.
+    const RUNS: bool = false;
 
     /// Noun and verb of what one instance is asked, beside `service.run`, `service.restart` and `instance.ping`.
     fn instance_endpoints(&self) -> Vec<(&'static str, &'static str)> {

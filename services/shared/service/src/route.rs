@@ -102,7 +102,7 @@ impl<S: LeasedService> Router<S> {
                 reply
             }
             service::RUN => {
-                if S::RUN.is_none() {
+                if !S::RUNS {
                     let text = format!("{} has nothing to run now: what it does, it does all the time", S::ROLE);
                     return Err(error(status::REFUSED, "nothing_to_run", text));
                 }
