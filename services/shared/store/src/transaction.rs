@@ -53,6 +53,13 @@ impl Store {
     }
 }
 
+/// Waits for the other transactions that write the rows of that service alone, whoever they are.
+pub(crate) async fn alone(store: &Store, tx: &Transaction<'_>, service: &str) -> Result<(), StoreError> {
+    let sql = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
+    let statement = store.sorted("prepare writing alone", tx.prepare_cached(sql).await)?;
+    store.sorted("wait for who writes the same rows", tx.query(&statement, &[&service]).await).map(drop)
+}
+
 impl Tx<'_> {
     pub(crate) async fn commit(self) -> Result<Left, StoreError> {
         self.store.sorted("commit a transaction", self.tx.commit().await)?;
@@ -62,10 +69,7 @@ impl Tx<'_> {
     /// Waits for the other transactions of this service that write alone. To be called before anything is written, for rows
     /// that are read, changed in memory and written back.
     pub(crate) async fn alone(&self) -> Result<(), StoreError> {
-        let sql = "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))";
-        let statement = self.store.sorted("prepare writing alone", self.tx.prepare_cached(sql).await)?;
-        let locked = self.tx.query(&statement, &[&self.service]).await;
-        self.store.sorted("wait for who writes the same rows", locked).map(drop)
+        alone(self.store, &self.tx, &self.service).await
     }
 
     /// Moves the position of the service; to be called first, so that a rival waits before it writes.

@@ -27,11 +27,8 @@ use deadpool_postgres::Transaction;
 use ordo_domain::{ContentHash, order::command::NewOrder};
 
 /// Who writes here waits for who writes here: no two transactions in each other's way.
-const LOCK: i64 = 7_306_362_173;
-
 pub(crate) async fn lock(store: &Store, tx: &Transaction<'_>) -> Result<(), StoreError> {
-    let sql = "SELECT pg_advisory_xact_lock($1)";
-    store.sorted("wait for the plan", tx.query(sql, &[&LOCK]).await).map(drop)
+    crate::transaction::alone(store, tx, <PlanRows as crate::projector::Rows>::READER).await
 }
 
 /// Of what is asked of the controller, but for the time: equal where nothing has to change.
